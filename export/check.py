@@ -1,0 +1,271 @@
+"""Is a graph legal: by the law (docs/semantics.md), and on a chip? Can its numbers overflow?
+
+Each function lists every problem it finds, not only the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spikegraph.export import fixed
+from spikegraph.export.chips import Chip, Parameter
+from spikegraph.export.connectivity import Array, Shape, per_neuron
+from spikegraph.export.errors import GraphError, Problem
+from spikegraph.export.fixed import IntegerFormat
+from spikegraph.export.float_graph import FloatGraph
+from spikegraph.export.graph import RESETS, Graph, Population
+from spikegraph.export.order import zero_delay_loop
+
+
+def problems(graph: Graph | FloatGraph, chip: Chip | None = None) -> list[Problem]:
+    """List everything that keeps a graph from being legal.
+
+    Parameters
+    ----------
+    graph : Graph or FloatGraph
+    chip : Chip, optional
+        Check an integer graph against this chip's limits as well.
+    """
+    found = list(_structure(graph))
+    if isinstance(graph, Graph):
+        found += _integer_ranges(graph)
+        if chip is not None:
+            found += _chip_limits(graph, chip)
+    else:
+        found += _float_ranges(graph)
+    return found
+
+
+def require_legal(graph: Graph | FloatGraph, chip: Chip | None = None) -> None:
+    """Raise `GraphError` with every problem, if there is one."""
+    found = problems(graph, chip)
+    if found:
+        raise GraphError(found)
+
+
+def _outside(where: str, name: str, value: Any, limit: IntegerFormat, on: str = "") -> Iterator[Problem]:
+    array = np.asarray(value)
+    if array.size and not np.all(limit.holds(array)):
+        bad = array[~limit.holds(array)].ravel()
+        what = f"{name} = {bad[0]}" + (f" (and {len(bad) - 1} more)" if len(bad) > 1 else "")
+        yield Problem(where=where, what=f"{what} is outside {limit}{on}", remedy=f"bring {name} into that range")
+
+
+def _structure(graph: Graph | FloatGraph) -> Iterator[Problem]:
+    yield from _outside("graph", "n_steps", graph.n_steps, fixed.N_STEPS)
+    for name in graph.inputs.keys() & graph.populations.keys():
+        yield Problem(where=name, what="is both an input and a population", remedy="rename one of them")
+    for kind in ("inputs", "populations", "outputs"):
+        if not getattr(graph, kind):
+            yield Problem(where="graph", what=f"has no {kind}", remedy=f"add one of the {kind}")
+    nodes = {**graph.inputs, **graph.populations}
+    for name, node in nodes.items():
+        if len(node.shape) not in (1, 3) or min(node.shape, default=0) < 1:
+            yield Problem(where=name, what=f"has shape {node.shape}", remedy="use (n,) or (c, h, w), each at least 1")
+    for name, projection in graph.projections.items():
+        dangling = [
+            Problem(where=name, what=f"its {end} {node!r} does not exist", remedy="name a node of the graph")
+            for end, node, among in (
+                ("source", projection.source, nodes),
+                ("target", projection.target, graph.populations),
+            )
+            if node not in among
+        ]
+        if dangling:
+            yield from dangling
+            continue
+        mismatch = projection.shape_problem(nodes[projection.source].shape, nodes[projection.target].shape)
+        if mismatch:
+            path = f"{name} ({projection.kind}, {projection.source} → {projection.target})"
+            yield Problem(where=path, what=mismatch, remedy="make the shapes meet")
+        yield from _outside(name, "delay_steps", projection.delay_steps, fixed.DELAY_STEPS)
+    for name, output in graph.outputs.items():
+        if output.population not in graph.populations:
+            remedy = f"name one of {', '.join(graph.populations)}"
+            yield Problem(where=name, what=f"its population {output.population!r} does not exist", remedy=remedy)
+        if output.variable not in ("s", "v"):
+            yield Problem(where=name, what=f"variable = {output.variable!r}", remedy="use 's' or 'v'")
+    if graph.readout is not None and graph.readout.output not in graph.outputs:
+        remedy = f"name one of {', '.join(graph.outputs)}"
+        yield Problem(where="readout", what=f"its output {graph.readout.output!r} does not exist", remedy=remedy)
+    loop = zero_delay_loop(graph)
+    if loop:
+        remedy = "give one of its projections delay_steps of at least 1"
+        yield Problem(where=" → ".join(loop), what="is a loop without delay", remedy=remedy)
+    for name, population in graph.populations.items():
+        if population.reset not in RESETS:
+            yield Problem(where=name, what=f"reset = {population.reset!r}", remedy=f"use one of {', '.join(RESETS)}")
+        yield from _outside(name, "refractory_steps", population.refractory_steps, fixed.REFRACTORY_STEPS)
+        yield from _outside(name, "max_spikes", population.max_spikes, fixed.MAX_SPIKES)
+
+
+def _granularity(where: str, name: str, parameter: Array, shape: Shape) -> Iterator[Problem]:
+    if parameter.shape not in ((), shape[:1], shape):
+        expected = " or ".join(str(s) for s in dict.fromkeys([(), shape[:1], shape]))
+        what = f"{name} has shape {parameter.shape}, expected {expected}"
+        yield Problem(where=where, what=what, remedy="give one number, one per channel or one per neuron")
+
+
+def _integer_ranges(graph: Graph) -> Iterator[Problem]:
+    limits = {
+        "decay_u": fixed.DECAY_U,
+        "decay_v": fixed.DECAY_V,
+        "threshold_mant": fixed.THRESHOLD_MANT,
+        "bias_mant": fixed.BIAS_MANT,
+        "bias_exp": fixed.BIAS_EXP,
+    }
+    for name, source in graph.inputs.items():
+        yield from _outside(name, "min_value", source.min_value, fixed.INPUT_VALUE)
+        yield from _outside(name, "max_value", source.max_value, fixed.INPUT_VALUE)
+        if source.min_value > source.max_value:
+            what = f"min_value = {source.min_value} exceeds max_value = {source.max_value}"
+            yield Problem(where=name, what=what, remedy="swap them")
+    for name, population in graph.populations.items():
+        for parameter, limit in limits.items():
+            value = getattr(population, parameter)
+            yield from _granularity(name, parameter, value, population.shape)
+            yield from _outside(name, parameter, value, limit)
+        if population.start_step < 0:
+            what = f"start_step = {population.start_step} is negative"
+            yield Problem(where=name, what=what, remedy="use 0, or `pipelined`")
+    for name, projection in graph.projections.items():
+        yield from _outside(name, "weight", projection.weight, fixed.WEIGHT)
+        yield from _outside(name, "weight_exp", projection.weight_exp, fixed.WEIGHT_EXP)
+
+
+def _float_ranges(graph: FloatGraph) -> Iterator[Problem]:
+    if not graph.dt > 0:
+        yield Problem(where="graph", what=f"dt = {graph.dt} s", remedy="give a positive time step")
+    for name, population in graph.populations.items():
+        yield from _granularity(name, "v_threshold", population.v_threshold, population.shape)
+        yield from _granularity(name, "bias", population.bias, population.shape)
+        if not (population.v_threshold > 0).all():
+            what = f"v_threshold = {population.v_threshold.min()} is not positive"
+            yield Problem(where=name, what=what, remedy="train with positive thresholds")
+        for tau in ("tau_syn", "tau_mem"):
+            if not getattr(population, tau) >= 0:
+                what = f"{tau} = {getattr(population, tau)} s"
+                yield Problem(where=name, what=what, remedy="give a time constant of 0 or more seconds")
+
+
+def _chip_limits(graph: Graph, chip: Chip) -> Iterator[Problem]:
+    on = f" on {chip.title}"
+    for name, source in graph.inputs.items():
+        if source.graded and not chip.graded_input.value:
+            remedy = "use rate or first_spike coding, or a chip with graded spikes"
+            yield Problem(where=name, what=f"graded input, but spikes are binary{on}", remedy=remedy)
+    for name, population in graph.populations.items():
+        for parameter in Population.PARAMETERS:
+            value, limit = getattr(population, parameter), getattr(chip, parameter)
+            yield from _outside(name, parameter, value, limit.format, on)
+            yield from _sharing(name, parameter, value, limit, on)
+        if population.reset not in chip.reset.modes:
+            what = f"reset = {population.reset!r}, but only {', '.join(chip.reset.modes)} exists{on}"
+            yield Problem(where=name, what=what, remedy="train with that reset, or choose another chip")
+        limit = chip.refractory_steps.format
+        yield from _outside(name, "refractory_steps", population.refractory_steps, limit, on)
+        if population.max_spikes and not chip.max_spikes.value:
+            what = f"max_spikes = {population.max_spikes}, but neurons count no spikes{on}"
+            yield Problem(where=name, what=what, remedy="use a refractory period that outlasts the sample")
+    for name, projection in graph.projections.items():
+        for field in ("weight", "weight_exp", "delay_steps"):
+            yield from _outside(name, field, getattr(projection, field), getattr(chip, field).format, on)
+
+
+def _sharing(where: str, name: str, value: Array, limit: Parameter, on: str) -> Iterator[Problem]:
+    n_values = len(np.unique(value))
+    if limit.shared and n_values > 1:
+        what = f"{name} has {n_values} values, but a population shares one{on}"
+        yield Problem(where=where, what=what, remedy="quantize for this chip, or split the population")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """The range that x, u and v of one population can reach within the window, whatever the input.
+
+    Parameters
+    ----------
+    x, u, v : (int, int)
+        Lowest and highest value over all neurons and steps, before wrapping and saturation.
+    """
+
+    x: tuple[int, int]
+    u: tuple[int, int]
+    v: tuple[int, int]
+
+    @property
+    def u_may_wrap(self) -> bool:
+        """Whether u can leave (-2^23, 2^23]."""
+        return not (-fixed.STATE_HALF < self.u[0] and self.u[1] <= fixed.STATE_HALF)
+
+    @property
+    def v_may_saturate(self) -> bool:
+        """Whether v can leave ±(2^23 - 1)."""
+        return not (-fixed.STATE_MAX <= self.v[0] and self.v[1] <= fixed.STATE_MAX)
+
+    @property
+    def certificate(self) -> str:
+        """Verdict in words."""
+        says = []
+        if self.u_may_wrap:
+            says.append(f"u may wrap, bound {self.u[0]}…{self.u[1]} against ±{fixed.STATE_HALF}")
+        if self.v_may_saturate:
+            says.append(f"v may saturate, bound {self.v[0]}…{self.v[1]} against ±{fixed.STATE_MAX}")
+        return "; ".join(says) or "cannot overflow"
+
+
+def bounds(graph: Graph) -> dict[str, Bounds]:
+    """Bound x, u and v of every population of a legal graph over its window.
+
+    Intervals are carried through the integer rules themselves, step by step, every neuron by itself; decay, shift and
+    saturation are monotonic, so the ends of an interval map to the ends of its image.
+    """
+    return {name: _population_bounds(graph, name) for name in graph.populations}
+
+
+def _input_sum_bounds(graph: Graph, name: str) -> tuple[Array, Array]:
+    shape = graph.shape_of(name)
+    low, high = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    for projection in graph.into(name).values():
+        source = graph.inputs.get(projection.source)
+        least, most = (min(source.min_value, 0), max(source.max_value, 0)) if source else (0, 1)
+        ones = np.ones((1, *graph.shape_of(projection.source)), np.int64)
+        positive = projection.weighted_sum(np.maximum(projection.weight, 0).astype(np.int64), ones, shape)[0]
+        negative = projection.weighted_sum(np.minimum(projection.weight, 0).astype(np.int64), ones, shape)[0]
+        low += fixed.shift(positive * least + negative * most, projection.weight_exp)
+        high += fixed.shift(positive * most + negative * least, projection.weight_exp)
+    return low, high
+
+
+def _population_bounds(graph: Graph, name: str) -> Bounds:
+    population = graph.populations[name]
+    decay_u, decay_v, threshold_mant, bias_mant, bias_exp = (
+        per_neuron(getattr(population, p).astype(np.int64), population.shape) for p in Population.PARAMETERS
+    )
+    bias, threshold = bias_mant << bias_exp, threshold_mant << fixed.ALIGN_BITS
+    x_low, x_high = _input_sum_bounds(graph, name)
+    u_low, u_high, v_low, v_high = (np.zeros(population.shape, np.int64) for _ in range(4))
+    reached: list[Any] = [0, 0, 0, 0]
+    for _ in range(graph.n_steps):
+        before = (u_low, u_high, v_low, v_high)
+        u_low = fixed.decay(u_low, decay_u) + (x_low << fixed.ALIGN_BITS)
+        u_high = fixed.decay(u_high, decay_u) + (x_high << fixed.ALIGN_BITS)
+        reached[0], reached[1] = min(reached[0], u_low.min()), max(reached[1], u_high.max())
+        wraps = (u_low <= -fixed.STATE_HALF) | (u_high > fixed.STATE_HALF)
+        u_low, u_high = np.where(wraps, 1 - fixed.STATE_HALF, u_low), np.where(wraps, fixed.STATE_HALF, u_high)
+        v_low = fixed.decay(v_low, decay_v) + u_low + bias
+        v_high = fixed.decay(v_high, decay_v) + u_high + bias
+        reached[2], reached[3] = min(reached[2], v_low.min()), max(reached[3], v_high.max())
+        v_low, v_high = fixed.saturate24(v_low), fixed.saturate24(v_high)
+        # Reset and refractory periods bring v to 0; what is left above the threshold depends on the reset.
+        v_low = np.minimum(v_low, 0)
+        kept = {"zero": v_high * 0, "subtract": v_high - threshold, "none": v_high}[population.reset]
+        v_high = np.maximum(np.where(v_high > threshold, np.maximum(threshold, kept), v_high), 0)
+        if all(np.array_equal(a, b) for a, b in zip(before, (u_low, u_high, v_low, v_high), strict=True)):
+            break
+    low_u, high_u, low_v, high_v = (int(value) for value in reached)
+    return Bounds(x=(int(x_low.min()), int(x_high.max())), u=(low_u, high_u), v=(low_v, high_v))

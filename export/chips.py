@@ -1,0 +1,122 @@
+"""What each chip can hold. The figures live in chips/*.toml, each with its source and grade; this file reads them."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from spikegraph.export.errors import ChipError
+from spikegraph.export.fixed import IntegerFormat
+from spikegraph.export.graph import Reset
+
+Grade = Literal["measured", "published", "emulator", "assumed"]
+
+
+class _Sourced(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    source: str = Field(min_length=1)
+    grade: Grade
+
+
+class Range(_Sourced):
+    """Integers minimum, minimum + step, …, maximum."""
+
+    minimum: int
+    maximum: int
+    step: int = Field(default=1, ge=1)
+
+    @property
+    def format(self) -> IntegerFormat:
+        """The range as an integer format."""
+        return IntegerFormat(minimum=self.minimum, maximum=self.maximum, step=self.step)
+
+
+class Parameter(Range):
+    """A neuron parameter: its range, and whether all neurons of a population must share one value."""
+
+    shared: bool
+
+
+class Resets(_Sourced):
+    """The reset modes that the chip offers."""
+
+    modes: tuple[Reset, ...]
+
+
+class Flag(_Sourced):
+    """Something that the chip can do or cannot."""
+
+    value: bool
+
+
+class Chip(BaseModel):
+    """Limits of one chip.
+
+    Attributes
+    ----------
+    name, title : str
+    weight, weight_exp, delay_steps, refractory_steps : Range
+    threshold_mant, decay_u, decay_v, bias_mant, bias_exp : Parameter
+    reset : Resets
+    graded_input, max_spikes : Flag
+        Whether an input spike may carry a number; whether neurons can be limited to so many spikes.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    title: str
+    weight: Range
+    weight_exp: Range
+    threshold_mant: Parameter
+    decay_u: Parameter
+    decay_v: Parameter
+    bias_mant: Parameter
+    bias_exp: Parameter
+    delay_steps: Range
+    refractory_steps: Range
+    reset: Resets
+    graded_input: Flag
+    max_spikes: Flag
+
+    def with_weight_bits(self, bits: int) -> Chip:
+        """Return the profile with signed weights of so many bits (2…16), step 1."""
+        if not 2 <= bits <= 16:
+            raise ChipError("--weight-bits", f"{bits} is outside 2…16", "choose a width in that range")
+        limits = {"minimum": -(1 << (bits - 1)), "maximum": (1 << (bits - 1)) - 1, "step": 1}
+        limits |= {"source": "option --weight-bits", "grade": "assumed"}
+        return self.model_copy(update={"name": f"{self.name}-{bits}bit", "weight": Range.model_validate(limits)})
+
+
+def chip_names() -> tuple[str, ...]:
+    """Names of the profiles that are installed, sorted."""
+    folder = resources.files("spikegraph.export") / "chips"
+    return tuple(sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")))
+
+
+def load_chip(name: str, *, weight_bits: int | None = None) -> Chip:
+    """Load a chip profile by name.
+
+    Parameters
+    ----------
+    name : str
+        "loihi1", "loihi2" or "generic".
+    weight_bits : int, optional
+        For "generic" only: width of its signed weights (default 8).
+
+    Raises
+    ------
+    ChipError
+        Unknown name, or `weight_bits` for a chip whose weights are given.
+    """
+    if name not in chip_names():
+        raise ChipError(f"chip {name!r}", "is not known", f"choose one of {', '.join(chip_names())}")
+    text = (resources.files("spikegraph.export") / "chips" / f"{name}.toml").read_text(encoding="utf-8")
+    chip = Chip.model_validate(tomllib.loads(text))
+    if weight_bits is None:
+        return chip
+    if name != "generic":
+        raise ChipError(f"chip {name!r}", "has a weight width of its own", "use --weight-bits with --chip generic")
+    return chip.with_weight_bits(weight_bits)

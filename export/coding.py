@@ -1,0 +1,160 @@
+"""From numbers to input spikes, and from output spikes to a decision.
+
+Both are part of a graph, so that whoever runs it needs nothing else. Arrays of pixels are float32 in 0…1. Rate coding
+draws its random numbers from a counter-based generator (Philox) keyed by (seed, index of the sample): a sample's spikes
+do not depend on the batch it is in, nor on which machine runs it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from spikegraph.export.connectivity import Array
+from spikegraph.export.errors import OptionError
+
+CodingKind = Literal["rate", "direct", "first_spike"]
+ReadoutKind = Literal["count", "membrane", "first_spike"]
+_ONE = 1 << 16
+
+
+def _bernoulli(x: Array, index: int, n_steps: int, seed: int) -> Array:
+    # Raw Philox words are the same in every NumPy release; its float methods are not promised to be.
+    n_words = -(-n_steps * x.size // 4)
+    words = np.random.Philox(key=[seed, index]).random_raw(n_words)
+    uniform = words.astype("<u8").view("<u2")[: n_steps * x.size].reshape(n_steps, *x.shape)
+    return uniform < np.rint(x * _ONE).astype(np.uint32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputCoding:
+    """How pixels become spikes.
+
+    - `rate`: in every step a spike with probability x (Bernoulli, in units of 2^-16).
+    - `direct`: in every step the integer round(x · max_value), a graded spike.
+    - `first_spike`: one spike at step round((1 - x)(n_steps - 1)); x = 0 stays silent.
+
+    Parameters
+    ----------
+    kind : "rate", "direct" or "first_spike"
+    seed : int, 0…2^64 - 1
+        For `rate`.
+    max_value : int
+        For `direct`: the integer that stands for x = 1.
+    """
+
+    kind: CodingKind
+    seed: int = 0
+    max_value: int = 1
+
+    def encode(self, x: Array, index: Array, n_steps: int) -> Array:
+        """Turn samples into an integer raster.
+
+        Parameters
+        ----------
+        x : ndarray of float32 (B, *shape), values 0…1
+        index : ndarray of int (B,)
+            Index of each sample in its data set; with the seed it fixes the random numbers.
+        n_steps : int
+
+        Returns
+        -------
+        ndarray of uint8 or int16 (T, B, *shape)
+
+        Raises
+        ------
+        OptionError
+            A value is not finite or lies outside 0…1.
+        """
+        x = np.asarray(x, np.float32)
+        if x.size and not (np.isfinite(x).all() and 0 <= x.min() and x.max() <= 1):
+            raise OptionError("input", "holds values outside 0…1 (or NaN)", "scale the data to 0…1 first")
+        if self.kind == "rate":
+            spikes = np.empty((n_steps, *x.shape), np.uint8)
+            for b, i in enumerate(index):
+                spikes[:, b] = _bernoulli(x[b], int(i), n_steps, self.seed)
+            return spikes
+        if self.kind == "direct":
+            values = np.rint(x * self.max_value).astype(np.int16)
+            return np.broadcast_to(values, (n_steps, *x.shape)).copy()
+        fires_at = np.where(x > 0, np.rint((1 - x) * (n_steps - 1)), n_steps).astype(np.int64)
+        return (np.arange(n_steps).reshape(-1, *[1] * x.ndim) == fires_at).astype(np.uint8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What a readout decided, for B samples.
+
+    Parameters
+    ----------
+    predicted : ndarray of int64 (B,)
+        The class; where nothing was decided the lowest index among the best, for information only.
+    decided : ndarray of bool (B,)
+        False where the output stayed silent or a tie could not be broken: counted as wrong, whatever the label.
+    step : ndarray of int64 (B,)
+        The step in which the decision stood, 0…n_steps - 1, without pipeline depth.
+    """
+
+    predicted: Array
+    decided: Array
+    step: Array
+
+    def correct(self, label: Array) -> Array:
+        """Tell for each sample whether it was decided, and rightly."""
+        return self.decided & (self.predicted == label)
+
+
+def _best(primary: Array, secondary: Array) -> tuple[Array, Array]:
+    """Index of the largest `primary`, ties to the larger `secondary`, then to the lower index; and whether unique."""
+    among = primary == primary.max(axis=1, keepdims=True)
+    masked = np.where(among, secondary, np.iinfo(np.int64).min)
+    best = among & (masked == masked.max(axis=1, keepdims=True))
+    return best.argmax(axis=1), best.sum(axis=1) == 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Readout:
+    """How the spikes or potentials of an output become a class; neuron i stands for class i.
+
+    - `count`: most spikes over the window; decided in the last step.
+    - `membrane`: largest v in the last step; decided in the last step.
+    - `first_spike`: the first to fire; decided in that step.
+
+    Ties go to the larger membrane potential (before reset, in the step of the decision), then to the lower index; a tie
+    that the potential does not break, and silence, count as wrong.
+
+    Parameters
+    ----------
+    kind : "count", "membrane" or "first_spike"
+    output : str
+        Name of the output that is read.
+    """
+
+    kind: ReadoutKind
+    output: str
+
+    def decide(self, s: Array, v: Array) -> Decision:
+        """Decide from the spikes and potentials of the output population.
+
+        Parameters
+        ----------
+        s : ndarray of bool (T, B, N)
+        v : ndarray of int64 (T, B, N)
+            Membrane potential before the reset of the step.
+        """
+        n_steps, n_samples, _ = s.shape
+        last = np.full(n_samples, n_steps - 1)
+        if self.kind == "membrane":
+            predicted, unique = _best(v[-1], v[-1])
+            return Decision(predicted=predicted, decided=unique, step=last)
+        if self.kind == "count":
+            count = s.sum(axis=0, dtype=np.int64)
+            predicted, unique = _best(count, v[-1])
+            return Decision(predicted=predicted, decided=unique & (count.max(axis=1) > 0), step=last)
+        fired = s.any(axis=2)
+        step = np.where(fired.any(axis=0), fired.argmax(axis=0), n_steps - 1)
+        rows = np.arange(n_samples)
+        predicted, unique = _best(s[step, rows].astype(np.int64), v[step, rows].astype(np.int64))
+        return Decision(predicted=predicted, decided=unique & fired.any(axis=0), step=step)

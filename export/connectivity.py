@@ -1,0 +1,328 @@
+"""How a projection connects its source to its target: five kinds, each with its shape rule, its sum and its fan-out.
+
+The classes here know geometry only. graph.py gives them integer weights and float_graph.py float weights. Spikes and
+sums are batched: `(B, *source_shape)` goes in, `(B, *target_shape)` comes out. Weights follow PyTorch's conventions: a
+row belongs to a postsynaptic neuron, convolution is cross-correlation on (c, h, w), flattening is in C order.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_array
+
+Array = npt.NDArray[Any]
+Shape = tuple[int, ...]
+
+
+def frozen(array: Array) -> Array:
+    """Return a read-only, C-ordered copy."""
+    copy = np.array(array, order="C")
+    copy.flags.writeable = False
+    return copy
+
+
+def _exact_matmul(a: Array, b: Array) -> Array:
+    # Products of integers below 2^53 are exact in float64, and BLAS multiplies float64 far faster than int64.
+    return np.asarray(a.astype(np.float64) @ b.astype(np.float64)).astype(np.int64)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Connectivity(ABC):
+    """The synapses from one input or population to one population.
+
+    Parameters
+    ----------
+    source, target : str
+        Names of the nodes.
+    delay_steps : int
+        Steps between the source's spike and its arrival, 0…1023.
+    """
+
+    kind: ClassVar[str]
+    source: str
+    target: str
+    delay_steps: int = 0
+    weight: Array
+
+    @abstractmethod
+    def shape_problem(self, source: Shape, target: Shape) -> str | None:
+        """Say why the weights do not fit between these shapes; None if they do."""
+
+    @abstractmethod
+    def weighted_sum(self, weight: Array, s: Array, target: Shape) -> Array:
+        """Return weight · s for integer spikes `s` (B, *source) as int64 (B, *target)."""
+
+    @abstractmethod
+    def fan_out(self, counted: Array, source: Shape, target: Shape) -> Array:
+        """Count the synapses of each source neuron: int64 of shape `source`.
+
+        Parameters
+        ----------
+        counted : ndarray of bool, shape of the weight
+            Which weights count: all of them (stored synapses), or those that are not zero.
+        """
+
+    def dense_macs(self, source: Shape, target: Shape) -> int:
+        """Multiply-accumulates of the same layer in a dense network, evaluated once."""
+        return int(self.fan_out(np.ones(self.weight.shape, bool), source, target).sum())
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DenseConnectivity(Connectivity):
+    """All to all: x[i] = Σ_j weight[i, j] · s[j], over the flattened shapes.
+
+    Parameters
+    ----------
+    weight : ndarray (out, in)
+        Row i holds the synapses onto target neuron i.
+    """
+
+    kind = "Dense"
+
+    def shape_problem(self, source: Shape, target: Shape) -> str | None:
+        expected = (prod(target), prod(source))
+        return None if self.weight.shape == expected else f"weight has shape {self.weight.shape}, expected {expected}"
+
+    def weighted_sum(self, weight: Array, s: Array, target: Shape) -> Array:
+        return _exact_matmul(s.reshape(len(s), -1), weight.T).reshape(len(s), *target)
+
+    def fan_out(self, counted: Array, source: Shape, target: Shape) -> Array:
+        return counted.sum(axis=0, dtype=np.int64).reshape(source)
+
+
+class _Window:
+    """A window that slides over (h, w): the taps that land inside, as pairs of slices."""
+
+    def __init__(self, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape) -> None:
+        self.kernel, self.stride, self.padding, self.dilation = kernel, stride, padding, dilation
+
+    def output(self, size: Shape) -> Shape:
+        """Height and width of the output for an input of `size`."""
+        return tuple(
+            (size[a] + 2 * self.padding[a] - self.dilation[a] * (self.kernel[a] - 1) - 1) // self.stride[a] + 1
+            for a in (0, 1)
+        )
+
+    def _slices(self, axis: int, tap: int, size: int, n_out: int) -> tuple[slice, slice]:
+        stride, offset = self.stride[axis], tap * self.dilation[axis] - self.padding[axis]
+        first = max(0, -(offset // stride))  # first output whose tap is inside the input
+        last = min(n_out - 1, (size - 1 - offset) // stride)
+        start = first * stride + offset
+        return slice(start, start + max(0, last - first) * stride + 1, stride), slice(first, last + 1)
+
+    def taps(self, size: Shape, out: Shape) -> Iterator[tuple[int, int, tuple[Any, ...], tuple[Any, ...]]]:
+        """Yield (row, column, slices of the input, slices of the output) for each tap that lands somewhere."""
+        for row in range(self.kernel[0]):
+            source_rows, target_rows = self._slices(0, row, size[0], out[0])
+            for column in range(self.kernel[1]):
+                source_columns, target_columns = self._slices(1, column, size[1], out[1])
+                if target_rows.stop > target_rows.start and target_columns.stop > target_columns.start:
+                    yield row, column, (..., source_rows, source_columns), (..., target_rows, target_columns)
+
+
+def _pair(value: int | Shape) -> Shape:
+    return (value, value) if isinstance(value, int) else tuple(int(v) for v in value)
+
+
+def _window_problem(window: _Window, source: Shape, target: Shape, channels: int) -> str | None:
+    if len(source) != 3 or len(target) != 3:
+        return f"needs (c, h, w) on both sides, got {source} and {target}"
+    if min(window.kernel + window.stride + window.dilation) < 1 or min(window.padding) < 0:
+        return (
+            f"kernel {window.kernel}, stride {window.stride} and dilation {window.dilation} must be at least 1 "
+            f"and padding {window.padding} at least 0"
+        )
+    if max(p - d * (k - 1) for p, d, k in zip(window.padding, window.dilation, window.kernel, strict=True)) > 0:
+        return f"padding {window.padding} is wider than the kernel {window.kernel} reaches"
+    expected = (channels, *window.output(source[1:]))
+    if min(expected) < 1:
+        return f"kernel {window.kernel} is larger than the padded input {source}"
+    return None if target == expected else f"target has shape {target}, expected {expected}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Conv2dConnectivity(Connectivity):
+    """2-D convolution in PyTorch's sense (cross-correlation), zero padding.
+
+    x[o, y, x] = Σ_{i, r, c} weight[o, i, r, c] · s[i, y·stride + r·dilation - padding, …]
+
+    Parameters
+    ----------
+    weight : ndarray (out_channels, in_channels / groups, kernel_h, kernel_w)
+    stride, padding, dilation : int or (int, int)
+    groups : int
+    """
+
+    kind = "Conv2d"
+    stride: int | Shape = 1
+    padding: int | Shape = 0
+    dilation: int | Shape = 1
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("stride", "padding", "dilation"):
+            object.__setattr__(self, name, _pair(getattr(self, name)))
+
+    def _window(self) -> _Window:
+        return _Window(self.weight.shape[2:], _pair(self.stride), _pair(self.padding), _pair(self.dilation))
+
+    def shape_problem(self, source: Shape, target: Shape) -> str | None:
+        if self.weight.ndim != 4:
+            return f"weight has shape {self.weight.shape}, expected (out, in / groups, kernel_h, kernel_w)"
+        out_channels, in_channels = self.weight.shape[:2]
+        if self.groups < 1 or out_channels % self.groups:
+            return f"{out_channels} output channels do not divide into {self.groups} groups"
+        if len(source) == 3 and in_channels * self.groups != source[0]:
+            return f"weight reads {in_channels * self.groups} channels, the source has {source[0]}"
+        return _window_problem(self._window(), source, target, out_channels)
+
+    def weighted_sum(self, weight: Array, s: Array, target: Shape) -> Array:
+        x = np.zeros((len(s), *target), np.int64)
+        per_in, per_out = weight.shape[1], weight.shape[0] // self.groups
+        for row, column, source_slices, target_slices in self._window().taps(s.shape[2:], target[1:]):
+            for group in range(self.groups):
+                into, out_of = slice(group * per_out, (group + 1) * per_out), slice(group * per_in, (group + 1) * per_in)
+                patch = s[:, out_of][source_slices]
+                taps = _exact_matmul(np.moveaxis(patch, 1, -1), weight[into, :, row, column].T)
+                x[:, into][target_slices] += np.moveaxis(taps, -1, 1)
+        return x
+
+    def fan_out(self, counted: Array, source: Shape, target: Shape) -> Array:
+        counts = np.zeros(source, np.int64)
+        per_in = counted.shape[1]
+        per_group = counted.reshape(self.groups, -1, *counted.shape[1:]).sum(axis=1, dtype=np.int64)
+        for row, column, source_slices, _ in self._window().taps(source[1:], target[1:]):
+            counts[source_slices] += per_group[:, :, row, column].reshape(self.groups * per_in, 1, 1)
+        return counts
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SumPool2dConnectivity(Connectivity):
+    """Sum over windows of each channel, times one weight.
+
+    Parameters
+    ----------
+    weight : ndarray ()
+        The one weight of all synapses.
+    kernel_size, stride, padding : int or (int, int)
+        `stride` None means `kernel_size`.
+    """
+
+    kind = "SumPool2d"
+    kernel_size: int | Shape = 2
+    stride: int | Shape | None = None
+    padding: int | Shape = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kernel_size", _pair(self.kernel_size))
+        object.__setattr__(self, "stride", _pair(self.kernel_size if self.stride is None else self.stride))
+        object.__setattr__(self, "padding", _pair(self.padding))
+
+    def _window(self) -> _Window:
+        stride = self.kernel_size if self.stride is None else self.stride
+        return _Window(_pair(self.kernel_size), _pair(stride), _pair(self.padding), (1, 1))
+
+    def shape_problem(self, source: Shape, target: Shape) -> str | None:
+        if self.weight.shape != ():
+            return f"weight has shape {self.weight.shape}, expected one number"
+        return _window_problem(self._window(), source, target, source[0])
+
+    def weighted_sum(self, weight: Array, s: Array, target: Shape) -> Array:
+        x = np.zeros((len(s), *target), np.int64)
+        for _, _, source_slices, target_slices in self._window().taps(s.shape[2:], target[1:]):
+            x[target_slices] += s[source_slices]
+        return np.asarray(x * weight.astype(np.int64))
+
+    def fan_out(self, counted: Array, source: Shape, target: Shape) -> Array:
+        counts = np.zeros(source, np.int64)
+        for _, _, source_slices, _ in self._window().taps(source[1:], target[1:]):
+            counts[source_slices] += int(counted)
+        return counts
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SparseConnectivity(Connectivity):
+    """Stored synapses only, in CSR over the *source*: row j lists the synapses that leave source neuron j.
+
+    x[indices[k]] += weight[k] · s[j]  for indptr[j] <= k < indptr[j + 1]
+
+    Rows follow the source (not, as in `Dense`, the target) because a spike walks along its row.
+
+    Parameters
+    ----------
+    weight : ndarray (n_synapses,)
+    indptr : ndarray of int (n_source + 1,)
+    indices : ndarray of int (n_synapses,)
+        Target neuron of each synapse, flattened in C order.
+    """
+
+    kind = "Sparse"
+    indptr: Array
+    indices: Array
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "indptr", frozen(np.asarray(self.indptr, np.int64)))
+        object.__setattr__(self, "indices", frozen(np.asarray(self.indices, np.int64)))
+
+    def shape_problem(self, source: Shape, target: Shape) -> str | None:
+        n_source, n_target = prod(source), prod(target)
+        if self.weight.ndim != 1 or self.indices.shape != self.weight.shape:
+            return f"weight {self.weight.shape} and indices {self.indices.shape} must be one list of synapses"
+        if self.indptr.shape != (n_source + 1,):
+            return f"indptr has shape {self.indptr.shape}, expected ({n_source + 1},)"
+        if self.indptr[0] != 0 or self.indptr[-1] != len(self.weight) or (np.diff(self.indptr) < 0).any():
+            return f"indptr must rise from 0 to {len(self.weight)}"
+        if len(self.indices) and not 0 <= self.indices.min() <= self.indices.max() < n_target:
+            return f"indices {self.indices.min()}…{self.indices.max()} leave the target's 0…{n_target - 1}"
+        return None
+
+    def weighted_sum(self, weight: Array, s: Array, target: Shape) -> Array:
+        matrix = csr_array((weight.astype(np.int64), self.indices, self.indptr), shape=(s[0].size, prod(target)))
+        return np.asarray(s.reshape(len(s), -1).astype(np.int64) @ matrix).reshape(len(s), *target)
+
+    def fan_out(self, counted: Array, source: Shape, target: Shape) -> Array:
+        up_to = np.concatenate([[0], np.cumsum(counted, dtype=np.int64)])
+        return np.asarray(up_to[self.indptr[1:]] - up_to[self.indptr[:-1]]).reshape(source)
+
+    def dense_macs(self, source: Shape, target: Shape) -> int:
+        return prod(source) * prod(target)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OneToOneConnectivity(Connectivity):
+    """Neuron i to neuron i: x[i] = weight[i] · s[i].
+
+    Parameters
+    ----------
+    weight : ndarray (), (c,) or the population's shape
+        One weight, one per channel, or one per neuron.
+    """
+
+    kind = "OneToOne"
+
+    def shape_problem(self, source: Shape, target: Shape) -> str | None:
+        if source != target:
+            return f"source {source} and target {target} must have the same shape"
+        if self.weight.shape not in ((), source[:1], source):
+            return f"weight has shape {self.weight.shape}, expected (), {source[:1]} or {source}"
+        return None
+
+    def weighted_sum(self, weight: Array, s: Array, target: Shape) -> Array:
+        return s.astype(np.int64) * per_neuron(weight.astype(np.int64), target)
+
+    def fan_out(self, counted: Array, source: Shape, target: Shape) -> Array:
+        return per_neuron(counted.astype(np.int64), source).copy()
+
+
+def per_neuron(parameter: Array, shape: Shape) -> Array:
+    """Spread a parameter that is one number, one per channel or one per neuron over a population's shape."""
+    if parameter.ndim == 1 and len(shape) == 3:
+        parameter = parameter.reshape(-1, 1, 1)
+    return np.broadcast_to(parameter, shape)

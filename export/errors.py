@@ -1,0 +1,79 @@
+"""The error family: each message names the node, the numbers and the next step.
+
+Every error that a user can cause derives from `SpikegraphError`; the command line prints its text without a traceback
+and exits with `exit_code`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One thing that is wrong with a graph: where, what (with the numbers), and what to do about it."""
+
+    where: str
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}; {self.remedy}"
+
+
+class SpikegraphError(Exception):
+    """Base of every error that a user can cause.
+
+    Parameters
+    ----------
+    where : str
+        The node, file or option at fault.
+    what : str
+        What is wrong, with the value found and the limit.
+    remedy : str
+        What to do next.
+    """
+
+    exit_code = 2
+
+    def __init__(self, where: str, what: str, remedy: str) -> None:
+        self.problem = Problem(where=where, what=what, remedy=remedy)
+        super().__init__(str(self.problem))
+
+
+class GraphError(SpikegraphError):
+    """A graph is not legal; carries every problem found, not only the first."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        first = self.problems[0]
+        super().__init__(first.where, first.what, first.remedy)
+        if len(self.problems) > 1:
+            self.args = (
+                f"{len(self.problems)} problems:\n" + "\n".join(f"  {problem}" for problem in self.problems),
+            )
+
+
+class FileFormatError(SpikegraphError):
+    """A file is not what it should be: wrong kind, truncated, tampered with, too new, too large."""
+
+
+class DataError(SpikegraphError):
+    """A data set is missing, incomplete or of the wrong shape."""
+
+
+class RecipeError(SpikegraphError):
+    """A training recipe is unknown or holds a value that is out of range."""
+
+
+class ChipError(SpikegraphError):
+    """A chip profile is unknown, or a graph cannot be brought onto the chip."""
+
+
+class TargetError(SpikegraphError):
+    """A target is missing, or cannot express a graph."""
+
+
+class OptionError(SpikegraphError):
+    """An option has a value that makes no sense."""

@@ -1,0 +1,1 @@
+"""Run a spike graph bit for bit and count what it costs."""

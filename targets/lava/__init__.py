@@ -1,0 +1,1 @@
+"""Spike graphs as Lava processes."""
