@@ -1,4 +1,4 @@
-"""Is a graph legal: by the law (docs/semantics.md), and on a chip? Can its numbers overflow?
+"""Whether a graph is legal, by the law (docs/semantics.md) and on a chip, and whether its numbers can overflow.
 
 Each function lists every problem it finds, not only the first.
 """

@@ -188,7 +188,10 @@ class Conv2dConnectivity(Connectivity):
         per_in, per_out = weight.shape[1], weight.shape[0] // self.groups
         for row, column, source_slices, target_slices in self._window().taps(s.shape[2:], target[1:]):
             for group in range(self.groups):
-                into, out_of = slice(group * per_out, (group + 1) * per_out), slice(group * per_in, (group + 1) * per_in)
+                into, out_of = (
+                    slice(group * per_out, (group + 1) * per_out),
+                    slice(group * per_in, (group + 1) * per_in),
+                )
                 patch = s[:, out_of][source_slices]
                 taps = _exact_matmul(np.moveaxis(patch, 1, -1), weight[into, :, row, column].T)
                 x[:, into][target_slices] += np.moveaxis(taps, -1, 1)

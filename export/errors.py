@@ -50,9 +50,7 @@ class GraphError(SpikegraphError):
         first = self.problems[0]
         super().__init__(first.where, first.what, first.remedy)
         if len(self.problems) > 1:
-            self.args = (
-                f"{len(self.problems)} problems:\n" + "\n".join(f"  {problem}" for problem in self.problems),
-            )
+            self.args = (f"{len(self.problems)} problems:\n" + "\n".join(f"  {problem}" for problem in self.problems),)
 
 
 class FileFormatError(SpikegraphError):

@@ -195,9 +195,7 @@ class OneToOne(_IntegerSynapses, OneToOneConnectivity):
 
 
 Projection = Dense | Conv2d | SumPool2d | Sparse | OneToOne
-PROJECTIONS: dict[str, type[Projection]] = {
-    kind.kind: kind for kind in (Dense, Conv2d, SumPool2d, Sparse, OneToOne)
-}
+PROJECTIONS: dict[str, type[Projection]] = {kind.kind: kind for kind in (Dense, Conv2d, SumPool2d, Sparse, OneToOne)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,253 @@
+"""Float graph → integer graph for a stated chip, with a report of the error that it made.
+
+A population may be rescaled at will: dividing its weights, bias and threshold by the same number changes no spike. So
+the weights choose the scale (their largest magnitude becomes the largest weight of the chip) and threshold and bias
+follow. Projections of different size into one population differ by powers of two, held by their weight exponents.
+
+The arithmetic is in the small functions at the top. They use operators and methods that NumPy arrays and torch tensors
+share, and quantization-aware training calls them on its parameters: a network is trained with the very integers that
+`quantize` writes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from spikegraph.export import fixed
+from spikegraph.export.check import require_legal
+from spikegraph.export.chips import Chip
+from spikegraph.export.connectivity import Array
+from spikegraph.export.errors import ChipError
+from spikegraph.export.fixed import IntegerFormat
+from spikegraph.export.float_graph import FloatGraph, FloatPopulation, FloatProjection
+from spikegraph.export.graph import PROJECTIONS, Graph, Population, Projection
+
+
+def kept_share(tau: float, dt: float) -> float:
+    """Return the share of a state that is left after one step: exp(-dt / tau)."""
+    return math.exp(-dt / tau) if tau > 0 else 0.0
+
+
+def decay_constant(tau: float, dt: float, limit: IntegerFormat) -> int:
+    """Return the decay of a time constant, in 1/4096 per step: 4096 · (1 - exp(-dt / tau)), rounded and clipped."""
+    return max(limit.minimum, min(limit.maximum, round(fixed.DECAY_ONE * (1 - kept_share(tau, dt)))))
+
+
+def weight_scale(weight: Any, limit: IntegerFormat) -> Any:
+    """Return the size of weight 1: the one that makes the largest magnitude the chip's largest (0 if all are 0)."""
+    return abs(weight).max() / limit.largest
+
+
+def quantize_weight(weight: Any, scale: Any, limit: IntegerFormat) -> Any:
+    """Return weight / scale as representable integers (in a float array or tensor)."""
+    return limit.round(weight / scale)
+
+
+def quantize_threshold(v_threshold: Any, scale: Any, limit: IntegerFormat) -> Any:
+    """Return the threshold mantissa: a mantissa of 1 is as large as a weight of 1."""
+    return limit.round(v_threshold / scale)
+
+
+def quantize_bias(bias: Any, scale: Any, mant: IntegerFormat, exp: IntegerFormat) -> tuple[Any, int]:
+    """Return mantissas and their shared exponent, the smallest with which every mantissa fits."""
+    in_v = bias / scale * (1 << fixed.ALIGN_BITS)
+    exponent = exp.minimum
+    while exponent < exp.maximum and abs((in_v / (1 << exponent)).round()).max() > mant.largest:
+        exponent += 1
+    return mant.round(in_v / (1 << exponent)), exponent
+
+
+def shared_scale(scales: Sequence[Any], weight_exp: IntegerFormat) -> tuple[Any, list[int]]:
+    """Return the scale of a population and the weight exponent of each of its projections.
+
+    The smallest scale is the population's; larger ones are made of it by shifting left, which loses nothing.
+    """
+    positive = [scale for scale in scales if scale > 0]
+    if not positive:
+        return 1.0, [0 for _ in scales]
+    base = max([min(positive), max(positive) / (1 << weight_exp.maximum)])
+    exponents = []
+    for scale in scales:
+        exponent = 0
+        while scale > base * (1 << exponent):
+            exponent += 1
+        exponents.append(exponent)
+    return base, exponents
+
+
+def fold_threshold(kind: str, weight: Any, v_threshold: Any, indices: Any = None) -> Any:
+    """Divide the synapses onto each neuron by its threshold, for chips whose populations share one threshold.
+
+    Parameters
+    ----------
+    kind : str
+        Kind of projection.
+    weight : ndarray or Tensor
+    v_threshold : ndarray or Tensor (n,), (c,) or (c, h, w)
+    indices : ndarray, optional
+        Target of each synapse, for "Sparse".
+
+    Raises
+    ------
+    ChipError
+        The projection shares weights between neurons whose thresholds differ.
+    """
+    if kind == "Dense":
+        return weight / v_threshold.reshape(-1, 1)
+    if kind == "Conv2d" and v_threshold.ndim == 1:
+        return weight / v_threshold.reshape(-1, 1, 1, 1)
+    if kind == "Sparse":
+        return weight / v_threshold.reshape(-1)[indices]
+    if kind == "OneToOne" and v_threshold.ndim == 1:
+        return weight / v_threshold
+    what = "shares weights between neurons whose thresholds differ, and the chip shares thresholds"
+    raise ChipError(kind, what, "train with one threshold per layer or channel, or choose a chip with one per neuron")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectionError:
+    """What quantization did to one projection's weights (errors in units of the float weight).
+
+    `scale` is the float value of integer weight 1 (weight_exp included).
+    """
+
+    scale: float
+    weight_exp: int
+    largest_error: float
+    rms_error: float
+    clipped_share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PopulationError:
+    """What quantization did to one population's parameters: largest errors, threshold and bias relative to threshold.
+
+    `folded` says that thresholds per neuron or channel were moved into the weights.
+    """
+
+    threshold_error: float
+    bias_error: float
+    decay_u_error: float
+    decay_v_error: float
+    folded: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizationReport:
+    """Everything that `quantize` changed, node by node."""
+
+    chip: str
+    projections: dict[str, ProjectionError]
+    populations: dict[str, PopulationError]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON."""
+        return asdict(self)
+
+
+def quantize(graph: FloatGraph, chip: Chip) -> tuple[Graph, QuantizationReport]:
+    """Turn a float graph into an integer graph that is legal on `chip`.
+
+    Returns
+    -------
+    Graph, QuantizationReport
+
+    Raises
+    ------
+    GraphError
+        The float graph is not legal, or the chip cannot hold its structure (reset mode, delay, …).
+    ChipError
+        Thresholds per neuron that the chip can neither hold nor have folded into weights.
+    """
+    require_legal(graph)
+    populations: dict[str, Population] = {}
+    projections: dict[str, Projection] = {}
+    population_errors: dict[str, PopulationError] = {}
+    projection_errors: dict[str, ProjectionError] = {}
+    for name, population in graph.populations.items():
+        incoming, folded = _folded(population, graph.into(name), chip)
+        scales = [weight_scale(p.weight, chip.weight.format) for p in incoming.values()]
+        base, exponents = shared_scale(scales, chip.weight_exp.format)
+        for (p_name, p), exponent in zip(incoming.items(), exponents, strict=True):
+            projections[p_name], projection_errors[p_name] = _projection(p, base * (1 << exponent), exponent, chip)
+        populations[name], population_errors[name] = _population(folded, base, graph.dt, chip, folded is not population)
+    integer = Graph(
+        inputs=graph.inputs,
+        populations=populations,
+        projections={name: projections[name] for name in graph.projections},
+        outputs=graph.outputs,
+        n_steps=graph.n_steps,
+        coding=graph.coding,
+        readout=graph.readout,
+        provenance={**graph.provenance, "chip": chip.name, "weight_bits": _bits(chip)},
+    )
+    require_legal(integer, chip)
+    ordered = {name: projection_errors[name] for name in graph.projections}
+    return integer, QuantizationReport(chip=chip.name, projections=ordered, populations=population_errors)
+
+
+def _bits(chip: Chip) -> int:
+    return int(math.log2((chip.weight.maximum - chip.weight.minimum) // chip.weight.step + 1))
+
+
+def _folded(
+    population: FloatPopulation, incoming: dict[str, FloatProjection], chip: Chip
+) -> tuple[dict[str, FloatProjection], FloatPopulation]:
+    v_threshold = population.v_threshold
+    if not chip.threshold_mant.shared or v_threshold.ndim == 0:
+        return incoming, population
+    weights = {
+        name: fold_threshold(p.kind, p.weight, v_threshold, getattr(p, "indices", None)) for name, p in incoming.items()
+    }
+    one = np.ones((), v_threshold.dtype)
+    folded = replace(population, v_threshold=one, bias=population.bias / v_threshold)
+    return {name: replace(p, weight=weights[name]) for name, p in incoming.items()}, folded
+
+
+def _projection(p: FloatProjection, scale: Any, exponent: int, chip: Chip) -> tuple[Projection, ProjectionError]:
+    limit = chip.weight.format
+    weight: Array = np.asarray(quantize_weight(p.weight, scale, limit))
+    geometry = {name: value for name, value in vars(p).items() if name != "weight"}
+    error = np.abs(weight * float(scale) - p.weight)
+    wanted = p.weight / scale
+    clipped = (wanted < limit.minimum - limit.step / 2) | (wanted > limit.maximum + limit.step / 2)
+    return PROJECTIONS[p.kind](weight=weight, weight_exp=exponent, **geometry), ProjectionError(
+        scale=float(scale),
+        weight_exp=exponent,
+        largest_error=float(error.max(initial=0)),
+        rms_error=float(np.sqrt(np.mean(np.square(error)))) if error.size else 0.0,
+        clipped_share=float(clipped.mean()) if clipped.size else 0.0,
+    )
+
+
+def _population(
+    p: FloatPopulation, scale: Any, dt: float, chip: Chip, folded: bool
+) -> tuple[Population, PopulationError]:
+    threshold_mant = np.asarray(quantize_threshold(p.v_threshold, scale, chip.threshold_mant.format))
+    bias_mant, bias_exp = quantize_bias(p.bias, scale, chip.bias_mant.format, chip.bias_exp.format)
+    decay_u = decay_constant(p.tau_syn, dt, chip.decay_u.format)
+    decay_v = decay_constant(p.tau_mem, dt, chip.decay_v.format)
+    integer = Population(
+        shape=p.shape,
+        decay_u=decay_u,
+        decay_v=decay_v,
+        threshold_mant=threshold_mant,
+        bias_mant=bias_mant,
+        bias_exp=bias_exp,
+        reset=p.reset,
+        refractory_steps=p.refractory_steps,
+        max_spikes=p.max_spikes,
+    )
+    bias = bias_mant * (2.0**bias_exp) / (1 << fixed.ALIGN_BITS) * float(scale)
+    return integer, PopulationError(
+        threshold_error=float(np.max(np.abs(threshold_mant * float(scale) / p.v_threshold - 1))),
+        bias_error=float(np.max(np.abs(bias - p.bias)) / np.min(p.v_threshold)),
+        decay_u_error=abs(decay_u / fixed.DECAY_ONE - (1 - kept_share(p.tau_syn, dt))),
+        decay_v_error=abs(decay_v / fixed.DECAY_ONE - (1 - kept_share(p.tau_mem, dt))),
+        folded=folded,
+    )

@@ -1,0 +1,108 @@
+"""Graph → program: what every engine runs. Populations in the order of a step, each parameter spread over its neurons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from spikegraph.export import fixed
+from spikegraph.export.check import require_legal
+from spikegraph.export.connectivity import Array, Shape, per_neuron
+from spikegraph.export.graph import Graph, Projection, Reset
+from spikegraph.export.order import topological_order
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ProgramProjection:
+    """A projection with the number of synapses that each source neuron has.
+
+    Parameters
+    ----------
+    fan_out, effective_fan_out : ndarray of int64, shape of the source
+        Stored synapses of each source neuron; those whose weight is not zero.
+    dense_macs : int
+        Multiply-accumulates of the same layer in a dense network, once.
+    """
+
+    name: str
+    projection: Projection
+    fan_out: Array
+    effective_fan_out: Array
+    dense_macs: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ProgramPopulation:
+    """A population with one parameter per neuron: int64 arrays of the population's shape.
+
+    `threshold` and `bias` are in the units of v, their exponents applied.
+    """
+
+    name: str
+    shape: Shape
+    decay_u: Array
+    decay_v: Array
+    threshold: Array
+    bias: Array
+    reset: Reset
+    refractory_steps: int
+    max_spikes: int
+    start_step: int
+    incoming: tuple[ProgramProjection, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Program:
+    """A legal graph, ready to run.
+
+    Parameters
+    ----------
+    populations : tuple of ProgramPopulation
+        In the order in which a step computes them.
+    depth : int
+        Steps that a pipelined graph needs beyond n_steps; 0 otherwise.
+    """
+
+    graph: Graph
+    populations: tuple[ProgramPopulation, ...]
+    depth: int
+
+
+def compile_program(graph: Graph) -> Program:
+    """Compile a graph; raises `GraphError` with every problem of a graph that is not legal."""
+    require_legal(graph)
+    populations = tuple(_population(graph, name) for name in topological_order(graph))
+    return Program(graph=graph, populations=populations, depth=max(p.start_step for p in populations))
+
+
+def _population(graph: Graph, name: str) -> ProgramPopulation:
+    population = graph.populations[name]
+    decay_u, decay_v, threshold_mant, bias_mant, bias_exp = (
+        per_neuron(getattr(population, parameter).astype(np.int64), population.shape)
+        for parameter in population.PARAMETERS
+    )
+    return ProgramPopulation(
+        name=name,
+        shape=population.shape,
+        decay_u=decay_u,
+        decay_v=decay_v,
+        threshold=threshold_mant << fixed.ALIGN_BITS,
+        bias=bias_mant << bias_exp,
+        reset=population.reset,
+        refractory_steps=population.refractory_steps,
+        max_spikes=population.max_spikes,
+        start_step=population.start_step,
+        incoming=tuple(_projection(graph, p_name, p) for p_name, p in graph.into(name).items()),
+    )
+
+
+def _projection(graph: Graph, name: str, p: Projection) -> ProgramProjection:
+    source, target = graph.shape_of(p.source), graph.shape_of(p.target)
+    return ProgramProjection(
+        name=name,
+        projection=p,
+        fan_out=p.fan_out(np.ones(p.weight.shape, bool), source, target),
+        effective_fan_out=p.fan_out(p.weight != 0, source, target),
+        dense_macs=p.dense_macs(source, target),
+    )
