@@ -16,8 +16,8 @@ from spikegraph.export.chips import Chip, Parameter
 from spikegraph.export.connectivity import Array, Shape, per_neuron
 from spikegraph.export.errors import GraphError, Problem
 from spikegraph.export.fixed import IntegerFormat
-from spikegraph.export.float_graph import FloatGraph
-from spikegraph.export.graph import RESETS, Graph, Population
+from spikegraph.export.float_graph import FloatGraph, FloatPopulation
+from spikegraph.export.graph import RESETS, Graph, Input, Population
 from spikegraph.export.order import zero_delay_loop
 
 
@@ -62,7 +62,7 @@ def _structure(graph: Graph | FloatGraph) -> Iterator[Problem]:
     for kind in ("inputs", "populations", "outputs"):
         if not getattr(graph, kind):
             yield Problem(where="graph", what=f"has no {kind}", remedy=f"add one of the {kind}")
-    nodes = {**graph.inputs, **graph.populations}
+    nodes: dict[str, Input | Population | FloatPopulation] = {**graph.inputs, **graph.populations}
     for name, node in nodes.items():
         if len(node.shape) not in (1, 3) or min(node.shape, default=0) < 1:
             yield Problem(where=name, what=f"has shape {node.shape}", remedy="use (n,) or (c, h, w), each at least 1")

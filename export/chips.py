@@ -85,9 +85,9 @@ class Chip(BaseModel):
         """Return the profile with signed weights of so many bits (2…16), step 1."""
         if not 2 <= bits <= 16:
             raise ChipError("--weight-bits", f"{bits} is outside 2…16", "choose a width in that range")
-        limits = {"minimum": -(1 << (bits - 1)), "maximum": (1 << (bits - 1)) - 1, "step": 1}
-        limits |= {"source": "option --weight-bits", "grade": "assumed"}
-        return self.model_copy(update={"name": f"{self.name}-{bits}bit", "weight": Range.model_validate(limits)})
+        half = 1 << (bits - 1)
+        weight = Range(minimum=-half, maximum=half - 1, source="option --weight-bits", grade="assumed")
+        return self.model_copy(update={"weight": weight})
 
 
 def chip_names() -> tuple[str, ...]:

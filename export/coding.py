@@ -25,7 +25,7 @@ def _bernoulli(x: Array, index: int, n_steps: int, seed: int) -> Array:
     n_words = -(-n_steps * x.size // 4)
     words = np.random.Philox(key=[seed, index]).random_raw(n_words)
     uniform = words.astype("<u8").view("<u2")[: n_steps * x.size].reshape(n_steps, *x.shape)
-    return uniform < np.rint(x * _ONE).astype(np.uint32)
+    return np.asarray(uniform < np.rint(x * _ONE).astype(np.uint32))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ class InputCoding:
             values = np.rint(x * self.max_value).astype(np.int16)
             return np.broadcast_to(values, (n_steps, *x.shape)).copy()
         fires_at = np.where(x > 0, np.rint((1 - x) * (n_steps - 1)), n_steps).astype(np.int64)
-        return (np.arange(n_steps).reshape(-1, *[1] * x.ndim) == fires_at).astype(np.uint8)
+        return np.asarray(np.arange(n_steps).reshape(-1, *[1] * x.ndim) == fires_at, np.uint8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,7 @@ class Decision:
 
     def correct(self, label: Array) -> Array:
         """Tell for each sample whether it was decided, and rightly."""
-        return self.decided & (self.predicted == label)
+        return np.asarray(self.decided & (self.predicted == label))
 
 
 def _best(primary: Array, secondary: Array) -> tuple[Array, Array]:

@@ -94,7 +94,7 @@ class DenseConnectivity(Connectivity):
         return _exact_matmul(s.reshape(len(s), -1), weight.T).reshape(len(s), *target)
 
     def fan_out(self, counted: Array, source: Shape, target: Shape) -> Array:
-        return counted.sum(axis=0, dtype=np.int64).reshape(source)
+        return np.asarray(counted.sum(axis=0, dtype=np.int64)).reshape(source)
 
 
 class _Window:

@@ -1,4 +1,4 @@
-"""Graph → program: what every engine runs. Populations in the order of a step, each parameter spread over its neurons."""
+"""Graph → program, which every engine runs: populations in the order of a step, parameters spread over neurons."""
 
 from __future__ import annotations
 
