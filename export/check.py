@@ -13,6 +13,7 @@ import numpy as np
 
 from spikegraph.export import fixed
 from spikegraph.export.chips import Chip, Parameter
+from spikegraph.export.coding import CODINGS, READOUTS, SEED
 from spikegraph.export.connectivity import Array, Shape, per_neuron
 from spikegraph.export.errors import GraphError, Problem
 from spikegraph.export.fixed import IntegerFormat
@@ -49,15 +50,16 @@ def require_legal(graph: Graph | FloatGraph, chip: Chip | None = None) -> None:
 
 def _outside(where: str, name: str, value: Any, limit: IntegerFormat, on: str = "") -> Iterator[Problem]:
     array = np.asarray(value)
-    if array.size and not np.all(limit.holds(array)):
-        bad = array[~limit.holds(array)].ravel()
+    held = np.asarray(limit.holds(array), bool)
+    if not held.all():
+        bad = array[~held].ravel()
         what = f"{name} = {bad[0]}" + (f" (and {len(bad) - 1} more)" if len(bad) > 1 else "")
         yield Problem(where=where, what=f"{what} is outside {limit}{on}", remedy=f"bring {name} into that range")
 
 
 def _structure(graph: Graph | FloatGraph) -> Iterator[Problem]:
     yield from _outside("graph", "n_steps", graph.n_steps, fixed.N_STEPS)
-    for name in graph.inputs.keys() & graph.populations.keys():
+    for name in [name for name in graph.inputs if name in graph.populations]:
         yield Problem(where=name, what="is both an input and a population", remedy="rename one of them")
     for kind in ("inputs", "populations", "outputs"):
         if not getattr(graph, kind):
@@ -92,6 +94,7 @@ def _structure(graph: Graph | FloatGraph) -> Iterator[Problem]:
     if graph.readout is not None and graph.readout.output not in graph.outputs:
         remedy = f"name one of {', '.join(graph.outputs)}"
         yield Problem(where="readout", what=f"its output {graph.readout.output!r} does not exist", remedy=remedy)
+    yield from _coding(graph)
     loop = zero_delay_loop(graph)
     if loop:
         remedy = "give one of its projections delay_steps of at least 1"
@@ -101,6 +104,21 @@ def _structure(graph: Graph | FloatGraph) -> Iterator[Problem]:
             yield Problem(where=name, what=f"reset = {population.reset!r}", remedy=f"use one of {', '.join(RESETS)}")
         yield from _outside(name, "refractory_steps", population.refractory_steps, fixed.REFRACTORY_STEPS)
         yield from _outside(name, "max_spikes", population.max_spikes, fixed.MAX_SPIKES)
+
+
+def _coding(graph: Graph | FloatGraph) -> Iterator[Problem]:
+    for where, chosen, kinds in (("coding", graph.coding, CODINGS), ("readout", graph.readout, READOUTS)):
+        if chosen is not None and chosen.kind not in kinds:
+            yield Problem(where=where, what=f"kind = {chosen.kind!r}", remedy=f"use one of {', '.join(kinds)}")
+    if graph.coding is None:
+        return
+    yield from _outside("coding", "seed", graph.coding.seed, SEED)
+    yield from _outside("coding", "max_value", graph.coding.max_value, fixed.INPUT_VALUE)
+    sends = graph.coding.max_value if graph.coding.kind == "direct" else 1
+    for name, node in graph.inputs.items():
+        if not min(node.min_value, 0) <= sends <= max(node.max_value, 0):
+            what = f"the coding sends {sends}, but its spikes carry {node.min_value}…{node.max_value}"
+            yield Problem(where=name, what=what, remedy="widen min_value…max_value, or change the coding")
 
 
 def _granularity(where: str, name: str, parameter: Array, shape: Shape) -> Iterator[Problem]:
@@ -138,7 +156,7 @@ def _integer_ranges(graph: Graph) -> Iterator[Problem]:
 
 
 def _float_ranges(graph: FloatGraph) -> Iterator[Problem]:
-    if not graph.dt > 0:
+    if not 0 < graph.dt < float("inf"):
         yield Problem(where="graph", what=f"dt = {graph.dt} s", remedy="give a positive time step")
     for name, population in graph.populations.items():
         yield from _granularity(name, "v_threshold", population.v_threshold, population.shape)

@@ -22,7 +22,7 @@ class _Sourced(BaseModel):
 
 
 class Range(_Sourced):
-    """Integers minimum, minimum + step, …, maximum."""
+    """The multiples of `step` from `minimum` to `maximum`."""
 
     minimum: int
     maximum: int

@@ -8,22 +8,26 @@ do not depend on the batch it is in, nor on which machine runs it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import OptionError
+from spikegraph.export.fixed import IntegerFormat
 
 CodingKind = Literal["rate", "direct", "first_spike"]
 ReadoutKind = Literal["count", "membrane", "first_spike"]
+CODINGS: tuple[CodingKind, ...] = get_args(CodingKind)
+READOUTS: tuple[ReadoutKind, ...] = get_args(ReadoutKind)
+SEED = IntegerFormat(minimum=0, maximum=(1 << 64) - 1)
 _ONE = 1 << 16
 
 
 def _bernoulli(x: Array, index: int, n_steps: int, seed: int) -> Array:
     # Raw Philox words are the same in every NumPy release; its float methods are not promised to be.
     n_words = -(-n_steps * x.size // 4)
-    words = np.random.Philox(key=[seed, index]).random_raw(n_words)
+    words = np.random.Philox(key=np.array([seed, index], np.uint64)).random_raw(n_words)
     uniform = words.astype("<u8").view("<u2")[: n_steps * x.size].reshape(n_steps, *x.shape)
     return np.asarray(uniform < np.rint(x * _ONE).astype(np.uint32))
 
@@ -109,7 +113,7 @@ class Decision:
 def _best(primary: Array, secondary: Array) -> tuple[Array, Array]:
     """Index of the largest `primary`, ties to the larger `secondary`, then to the lower index; and whether unique."""
     among = primary == primary.max(axis=1, keepdims=True)
-    masked = np.where(among, secondary, np.iinfo(np.int64).min)
+    masked = np.where(among, secondary.astype(np.int64), np.iinfo(np.int64).min)
     best = among & (masked == masked.max(axis=1, keepdims=True))
     return best.argmax(axis=1), best.sum(axis=1) == 1
 
@@ -156,5 +160,5 @@ class Readout:
         fired = s.any(axis=2)
         step = np.where(fired.any(axis=0), fired.argmax(axis=0), n_steps - 1)
         rows = np.arange(n_samples)
-        predicted, unique = _best(s[step, rows].astype(np.int64), v[step, rows].astype(np.int64))
+        predicted, unique = _best(s[step, rows].astype(np.int64), v[step, rows])
         return Decision(predicted=predicted, decided=unique & fired.any(axis=0), step=step)

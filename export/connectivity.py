@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
+from operator import index
 from typing import Any, ClassVar
 
 import numpy as np
@@ -128,12 +129,17 @@ class _Window:
 
 
 def _pair(value: int | Shape) -> Shape:
-    return (value, value) if isinstance(value, int) else tuple(int(v) for v in value)
+    pair: Any = value if np.ndim(value) else (value, value)
+    return tuple(index(v) for v in pair)
 
 
 def _window_problem(window: _Window, source: Shape, target: Shape, channels: int) -> str | None:
     if len(source) != 3 or len(target) != 3:
         return f"needs (c, h, w) on both sides, got {source} and {target}"
+    pairs = {"kernel": window.kernel, "stride": window.stride, "padding": window.padding, "dilation": window.dilation}
+    for name, pair in pairs.items():
+        if len(pair) != 2:
+            return f"{name} {pair} must be one number or two (height, width)"
     if min(window.kernel + window.stride + window.dilation) < 1 or min(window.padding) < 0:
         return (
             f"kernel {window.kernel}, stride {window.stride} and dilation {window.dilation} must be at least 1 "
@@ -235,7 +241,7 @@ class SumPool2dConnectivity(Connectivity):
     def shape_problem(self, source: Shape, target: Shape) -> str | None:
         if self.weight.shape != ():
             return f"weight has shape {self.weight.shape}, expected one number"
-        return _window_problem(self._window(), source, target, source[0])
+        return _window_problem(self._window(), source, target, source[0] if source else 0)
 
     def weighted_sum(self, weight: Array, s: Array, target: Shape) -> Array:
         x = np.zeros((len(s), *target), np.int64)
@@ -248,6 +254,10 @@ class SumPool2dConnectivity(Connectivity):
         for _, _, source_slices, _ in self._window().taps(source[1:], target[1:]):
             counts[source_slices] += int(counted)
         return counts
+
+
+def _whole(array: Array) -> bool:
+    return array.size == 0 or array.dtype.kind in "iu"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -271,11 +281,16 @@ class SparseConnectivity(Connectivity):
     indices: Array
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "indptr", frozen(np.asarray(self.indptr, np.int64)))
-        object.__setattr__(self, "indices", frozen(np.asarray(self.indices, np.int64)))
+        for name in ("indptr", "indices"):
+            array = np.asarray(getattr(self, name))
+            # Floats are kept, for shape_problem to refuse, rather than cut; an empty list has no dtype of its own.
+            object.__setattr__(self, name, frozen(array.astype(np.int64) if _whole(array) else array))
 
     def shape_problem(self, source: Shape, target: Shape) -> str | None:
         n_source, n_target = prod(source), prod(target)
+        for name, array in (("indptr", self.indptr), ("indices", self.indices)):
+            if not _whole(array):
+                return f"{name} has dtype {array.dtype}, expected integers"
         if self.weight.ndim != 1 or self.indices.shape != self.weight.shape:
             return f"weight {self.weight.shape} and indices {self.indices.shape} must be one list of synapses"
         if self.indptr.shape != (n_source + 1,):

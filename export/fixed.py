@@ -47,13 +47,13 @@ def wrap24(y: Any) -> Any:
 
 
 def saturate24(y: Any) -> Any:
-    """Clip an array or tensor to ±(2^23 - 1)."""
-    return y.clip(-STATE_MAX, STATE_MAX)
+    """Clip y to ±(2^23 - 1)."""
+    return y + (y > STATE_MAX) * (STATE_MAX - y) + (y < -STATE_MAX) * (-STATE_MAX - y)
 
 
 @dataclass(frozen=True, kw_only=True)
 class IntegerFormat:
-    """The integers minimum, minimum + step, …, maximum: what a field of a chip can hold."""
+    """The multiples of `step` from `minimum` to `maximum`: what a field of a chip can hold."""
 
     minimum: int
     maximum: int

@@ -37,6 +37,9 @@ NodeT = TypeVar("NodeT")
 def integer_array(value: Any, where: str) -> Array:
     """Copy `value` into a read-only int64 array; refuse anything that is not whole numbers."""
     array = np.asarray(value)
+    if array.dtype.kind in "fu" and (np.abs(array) >= 2**63).any():
+        what, remedy = f"holds {array.max()}, too much for 64 bits", "see the ranges in docs/semantics.md"
+        raise GraphError([Problem(where=where, what=what, remedy=remedy)])
     if array.dtype.kind == "f" and np.isfinite(array).all() and (array == np.rint(array)).all():
         array = array.astype(np.int64)
     if array.dtype.kind not in "iu":

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from spikegraph.export import fixed
 from spikegraph.export.check import require_legal
 from spikegraph.export.errors import GraphError, Problem
 from spikegraph.export.graph import Graph
-from spikegraph.export.order import depths, in_loops
+from spikegraph.export.order import depths
 
 
 def pipelined(graph: Graph) -> Graph:
@@ -17,8 +18,8 @@ def pipelined(graph: Graph) -> Graph:
     Ensures: every projection has delay >= 1; a population at depth k starts its sample at step k; its run equals the
     run of `graph`, shifted by k, bit for bit.
 
-    A projection gains the difference of its ends' depths (one, and more where a shorter path meets a longer one). A
-    recurrent projection from a population to itself keeps its delay.
+    A projection gains the difference of its ends' depths: one, and more where a shorter path meets a longer one. So a
+    projection from a population to itself keeps its delay, and so does every loop as a whole.
 
     Raises
     ------
@@ -28,18 +29,14 @@ def pipelined(graph: Graph) -> Graph:
     require_legal(graph)
     if any(population.start_step for population in graph.populations.values()):
         raise GraphError([Problem(where="graph", what="is pipelined already", remedy="pass the original graph")])
-    depth, recurrent = depths(graph), in_loops(graph)
+    depth = depths(graph)
     projections, problems = {}, []
     for name, p in graph.projections.items():
         delay_steps = p.delay_steps + depth[p.target] - depth[p.source]
-        if delay_steps < 1:
-            what = f"its loop leaves a delay of {delay_steps} on a chip, where each projection takes at least one step"
-            remedy = f"give it delay_steps of at least {1 + depth[p.source] - depth[p.target]}"
-            problems.append(Problem(where=name, what=what, remedy=remedy))
-        elif name not in recurrent and delay_steps > 1023:
-            problems.append(Problem(where=name, what=f"would need a delay of {delay_steps}", remedy="insert relays"))
-        else:
-            projections[name] = replace(p, delay_steps=delay_steps)
+        projections[name] = replace(p, delay_steps=delay_steps)
+        if not fixed.DELAY_STEPS.holds(delay_steps):
+            what = f"needs delay_steps = {delay_steps} in the pipeline, outside {fixed.DELAY_STEPS}"
+            problems.append(Problem(where=name, what=what, remedy="shorten its delay, or let relays share it"))
     if problems:
         raise GraphError(problems)
     populations = {name: replace(p, start_step=depth[name]) for name, p in graph.populations.items()}

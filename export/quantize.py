@@ -21,7 +21,7 @@ import numpy as np
 from spikegraph.export import fixed
 from spikegraph.export.check import require_legal
 from spikegraph.export.chips import Chip
-from spikegraph.export.connectivity import Array
+from spikegraph.export.connectivity import Array, per_neuron
 from spikegraph.export.errors import ChipError
 from spikegraph.export.fixed import IntegerFormat
 from spikegraph.export.float_graph import FloatGraph, FloatPopulation, FloatProjection
@@ -57,7 +57,7 @@ def quantize_bias(bias: Any, scale: Any, mant: IntegerFormat, exp: IntegerFormat
     """Return mantissas and their shared exponent, the smallest with which every mantissa fits."""
     in_v = bias / scale * (1 << fixed.ALIGN_BITS)
     exponent = exp.minimum
-    while exponent < exp.maximum and abs((in_v / (1 << exponent)).round()).max() > mant.largest:
+    while exponent < exp.maximum and not mant.holds((in_v / (1 << exponent)).round()).all():
         exponent += 1
     return mant.round(in_v / (1 << exponent)), exponent
 
@@ -88,7 +88,8 @@ def fold_threshold(kind: str, weight: Any, v_threshold: Any, indices: Any = None
     kind : str
         Kind of projection.
     weight : ndarray or Tensor
-    v_threshold : ndarray or Tensor (n,), (c,) or (c, h, w)
+    v_threshold : ndarray or Tensor
+        One for each neuron of the target, in its shape (n,) or (c, h, w); for "Conv2d" also one for each channel (c,).
     indices : ndarray, optional
         Target of each synapse, for "Sparse".
 
@@ -103,8 +104,11 @@ def fold_threshold(kind: str, weight: Any, v_threshold: Any, indices: Any = None
         return weight / v_threshold.reshape(-1, 1, 1, 1)
     if kind == "Sparse":
         return weight / v_threshold.reshape(-1)[indices]
-    if kind == "OneToOne" and v_threshold.ndim == 1:
-        return weight / v_threshold
+    if kind == "OneToOne":
+        one_per_channel = weight.ndim == 1 and v_threshold.ndim == 3
+        return (weight.reshape(-1, 1, 1) if one_per_channel else weight) / v_threshold
+    if v_threshold.min() == v_threshold.max():
+        return weight / v_threshold.reshape(-1)[0]
     what = "shares weights between neurons whose thresholds differ, and the chip shares thresholds"
     raise ChipError(kind, what, "train with one threshold per layer or channel, or choose a chip with one per neuron")
 
@@ -171,7 +175,7 @@ def quantize(graph: FloatGraph, chip: Chip) -> tuple[Graph, QuantizationReport]:
     projection_errors: dict[str, ProjectionError] = {}
     for name, population in graph.populations.items():
         incoming, folded = _folded(population, graph.into(name), chip)
-        scales = [weight_scale(p.weight, chip.weight.format) for p in incoming.values()]
+        scales = [weight_scale(p.weight, chip.weight.format) if p.weight.size else 0.0 for p in incoming.values()]
         base, exponents = shared_scale(scales, chip.weight_exp.format)
         for (p_name, p), exponent in zip(incoming.items(), exponents, strict=True):
             projections[p_name], projection_errors[p_name] = _projection(p, base * (1 << exponent), exponent, chip)
@@ -201,11 +205,12 @@ def _folded(
     v_threshold = population.v_threshold
     if not chip.threshold_mant.shared or v_threshold.ndim == 0:
         return incoming, population
-    weights = {
-        name: fold_threshold(p.kind, p.weight, v_threshold, getattr(p, "indices", None)) for name, p in incoming.items()
-    }
-    one = np.ones((), v_threshold.dtype)
-    folded = replace(population, v_threshold=one, bias=population.bias / v_threshold)
+    each, bias = per_neuron(v_threshold, population.shape), per_neuron(population.bias, population.shape)
+    weights = {}
+    for name, p in incoming.items():
+        divisor = v_threshold if p.kind == "Conv2d" else each
+        weights[name] = fold_threshold(p.kind, p.weight, divisor, getattr(p, "indices", None))
+    folded = replace(population, v_threshold=np.ones((), v_threshold.dtype), bias=bias / each)
     return {name: replace(p, weight=weights[name]) for name, p in incoming.items()}, folded
 
 
