@@ -1,0 +1,42 @@
+"""Graph files of every format, chosen by the suffix of the name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from spikegraph.export.errors import OptionError
+from spikegraph.export.float_graph import FloatGraph
+from spikegraph.export.graph import Graph
+from spikegraph.export.hdf5 import load_graph, save_graph
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """How one file format is written and read."""
+
+    save: Callable[[Graph | FloatGraph, Path], None]
+    load: Callable[[Path], Graph | FloatGraph]
+
+
+FORMATS = {".h5": Format(save=save_graph, load=load_graph)}
+
+
+def save(graph: Graph | FloatGraph, path: str | os.PathLike[str]) -> None:
+    """Write a graph in the format that the suffix names; raises `OptionError` for another suffix."""
+    _format(path).save(graph, Path(path))
+
+
+def load(path: str | os.PathLike[str]) -> Graph | FloatGraph:
+    """Read a graph in the format that the suffix names; raises `OptionError` for another suffix."""
+    return _format(path).load(Path(path))
+
+
+def _format(path: str | os.PathLike[str]) -> Format:
+    suffix = Path(path).suffix.lower()
+    if suffix not in FORMATS:
+        what = f"has the suffix {suffix!r}" if suffix else "has no suffix"
+        raise OptionError(str(path), what, f"use one of {', '.join(FORMATS)}")
+    return FORMATS[suffix]
