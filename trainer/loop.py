@@ -1,0 +1,203 @@
+"""The training loop: epochs over a training split, a checkpoint after each, the test split touched once at the end.
+
+Everything random in epoch e follows from (seed, e) alone, so that a run that was stopped goes on to the same bits.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from spikegraph.export.coding import InputCoding, Readout
+from spikegraph.export.connectivity import Array
+from spikegraph.export.errors import OptionError, SpikegraphError
+from spikegraph.trainer.checkpoint import load_checkpoint, read_progress, save_checkpoint
+from spikegraph.trainer.data import DataSet, Split
+from spikegraph.trainer.network import SpikingNetwork, build_network
+from spikegraph.trainer.recipe import Recipe, load_recipe
+
+CHECKPOINT, RECIPE, LOG, SUMMARY = "checkpoint.safetensors", "recipe.toml", "log.csv", "summary.json"
+Progress = Callable[[str, int, int], None]
+
+
+class TrainingRun:
+    """A folder with a recipe, a checkpoint, a log and a summary.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    data : DataSet
+    device : str
+        "cpu" or "cuda".
+    """
+
+    def __init__(self, recipe: Recipe, data: DataSet, device: str = "cpu") -> None:
+        self.recipe, self.data, self.device = recipe, data, device
+        n_in = math.prod(data.train.x.shape[1:])
+        self.network = build_network(recipe, n_in, data.n_classes).to(device)
+        self.n_in = n_in
+        order = np.random.default_rng([recipe.training.seed, 0]).permutation(len(data.train))
+        n_validation = max(1, round(recipe.data.validation * len(order)))
+        self.held_out, self.used = np.sort(order[:n_validation]), np.sort(order[n_validation:])
+        self.history: list[dict[str, float]] = []
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        settings = recipe.training
+        self.optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+
+    @property
+    def coding(self) -> InputCoding:
+        """How the network's data become spikes when it is used (training draws afresh in every epoch)."""
+        return input_coding(self.recipe)
+
+    def train(self, folder: Path, progress: Progress) -> dict[str, Any]:
+        """Train to the end, with a checkpoint in `folder` after every epoch; return the summary."""
+        settings = self.recipe.training
+        for epoch in range(len(self.history), settings.epochs):
+            self._set_learning_rate(epoch)
+            loss = self._epoch(epoch, progress)
+            if not math.isfinite(loss):
+                remedy = "train with a smaller learning rate"
+                raise SpikegraphError(f"epoch {epoch + 1}", f"the loss is {loss}", remedy)
+            accuracy = self.accuracy(self.data.train, self.held_out)
+            self.history.append({"epoch": epoch + 1, "loss": loss, "validation_accuracy": accuracy})
+            progress_so_far = {"history": self.history, "n_in": self.n_in, "n_classes": self.data.n_classes}
+            save_checkpoint(folder / CHECKPOINT, self.network, self.optimizer, progress_so_far)
+            self._write_log(folder / LOG)
+        summary = {
+            "recipe": self.recipe.model_dump(),
+            "epochs": settings.epochs,
+            "validation_accuracy": self.history[-1]["validation_accuracy"],
+            "test_accuracy": self.accuracy(self.data.test, np.arange(len(self.data.test))),
+            "n_test": len(self.data.test),
+        }
+        _write_whole(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
+        return summary
+
+    def _set_learning_rate(self, epoch: int) -> None:
+        settings = self.recipe.training
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / settings.epochs))
+
+    def _epoch(self, epoch: int, progress: Progress) -> float:
+        settings = self.recipe.training
+        random = np.random.default_rng([settings.seed, 1, epoch])
+        coding = InputCoding(kind=self.coding.kind, seed=int(random.integers(1 << 63)), max_value=self.coding.max_value)
+        order = random.permutation(self.used)
+        starts = range(0, len(order), settings.batch_size)
+        total = 0.0
+        for batch, start in enumerate(starts):
+            chosen = order[start : start + settings.batch_size]
+            x = _shifted(self.data.train.x[chosen], self.recipe.data.shift, random)
+            label = torch.from_numpy(self.data.train.label[chosen]).to(self.device)
+            loss = functional.cross_entropy(self._logits(*self._run(x, chosen, coding)), label)
+            self.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+            total += loss.item() * len(chosen)
+            progress(f"epoch {epoch + 1}/{settings.epochs}", batch + 1, len(starts))
+        return total / len(order)
+
+    def _run(self, x: Array, index: Array, coding: InputCoding) -> tuple[Tensor, Tensor]:
+        raster = coding.encode(x.reshape(len(x), self.n_in), index, self.recipe.coding.n_steps)
+        s, v_before_reset = self.network(torch.from_numpy(raster).to(self.device).float())
+        return s, v_before_reset
+
+    def _logits(self, s: Tensor, v_before_reset: Tensor) -> Tensor:
+        if self.recipe.network.readout == "count":
+            return s.sum(dim=0)
+        # The membrane of a readout grows with the window and with the scale of the integers; bring it to order 1.
+        last = list(self.network.named_layers().values())[-1]
+        return v_before_reset[-1] / last.threshold_in_v()
+
+    @torch.no_grad()
+    def accuracy(self, split: Split, chosen: Array) -> float:
+        """Share of samples that the network's own forward pass decides rightly, by the strict readout."""
+        readout, n_correct = readout_of(self.recipe), 0
+        for start in range(0, len(chosen), 512):
+            index = chosen[start : start + 512]
+            s, v_before_reset = self._run(split.x[index], index, self.coding)
+            decision = readout.decide(s.cpu().numpy() > 0, v_before_reset.cpu().numpy())
+            n_correct += int(decision.correct(split.label[index]).sum())
+        return n_correct / len(chosen)
+
+    def _write_log(self, path: Path) -> None:
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(self.history[0]))
+            writer.writeheader()
+            writer.writerows(self.history)
+
+
+def input_coding(recipe: Recipe) -> InputCoding:
+    """Return the input coding of a recipe, as it is used after training."""
+    coding = recipe.coding
+    max_value = coding.max_value if coding.kind == "direct" else 1
+    return InputCoding(kind=coding.kind, seed=recipe.training.seed, max_value=max_value)
+
+
+def readout_of(recipe: Recipe) -> Readout:
+    """Return the readout of a recipe."""
+    return Readout(kind=recipe.network.readout, output="output")
+
+
+def _shifted(x: Array, most: int, random: np.random.Generator) -> Array:
+    """Shift each image (B, c, h, w) by up to `most` pixels in both directions, filling with 0."""
+    if most == 0:
+        return x
+    offsets = random.integers(0, 2 * most + 1, (2, len(x)))
+    height, width = x.shape[2:]
+    padded = np.pad(x, ((0, 0), (0, 0), (most, most), (most, most)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
+    return np.ascontiguousarray(windows[np.arange(len(x)), :, offsets[0], offsets[1]])
+
+
+def _write_whole(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def train_recipe(
+    recipe: Recipe, data: DataSet, folder: Path, *, resume: bool, device: str, progress: Progress
+) -> dict[str, Any]:
+    """Train a recipe into a folder and return the summary.
+
+    Raises
+    ------
+    OptionError
+        The folder holds a run already and `resume` is not set, or holds a run of another recipe.
+    """
+    if (folder / RECIPE).exists():
+        if not resume:
+            raise OptionError(str(folder), "holds a training run already", "add --resume, or choose another --out")
+        if load_recipe(folder / RECIPE) != recipe:
+            what = "holds a run with other settings"
+            raise OptionError(str(folder), what, "resume with the settings of that run, or choose another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_whole(folder / RECIPE, tomli_w.dumps(recipe.model_dump(exclude_none=True)))
+    run = TrainingRun(recipe, data, device)
+    if (folder / CHECKPOINT).exists():
+        run.history = load_checkpoint(folder / CHECKPOINT, run.network, run.optimizer)["history"]
+    return run.train(folder, progress)
+
+
+def load_run(folder: Path) -> tuple[Recipe, SpikingNetwork]:
+    """Load the recipe and the trained network of a training run's folder."""
+    if not (folder / RECIPE).is_file():
+        raise OptionError(
+            str(folder), f"is no training run: it has no {RECIPE}", "name the --out of `spikegraph train`"
+        )
+    recipe = load_recipe(folder / RECIPE)
+    sizes = read_progress(folder / CHECKPOINT)
+    network = build_network(recipe, int(sizes["n_in"]), int(sizes["n_classes"]))
+    load_checkpoint(folder / CHECKPOINT, network)
+    return recipe, network

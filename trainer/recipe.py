@@ -1,0 +1,140 @@
+"""Recipes: everything that defines a training run, in a TOML file that is checked before anything starts."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from spikegraph.export.chips import Chip, load_chip
+from spikegraph.export.errors import RecipeError
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSection(_Section):
+    """Which data set, and the share of its training split held out for validation."""
+
+    set: str
+    validation: float = Field(default=0.1, gt=0, lt=1)
+    shift: int = Field(default=0, ge=0, le=8, description="augmentation: random shift of up to so many pixels")
+
+
+class CodingSection(_Section):
+    """How pixels become spikes, over how many steps."""
+
+    kind: Literal["rate", "direct", "first_spike"] = "rate"
+    n_steps: int = Field(ge=1, le=4096)
+    max_value: int = Field(default=255, ge=1, le=32767, description="for direct coding: the integer of a white pixel")
+
+
+class NetworkSection(_Section):
+    """A dense network of leaky integrate-and-fire populations; the last one has a neuron per class."""
+
+    hidden: tuple[Count, ...]
+    dt: Positive = 1e-3
+    tau_mem: Positive
+    tau_syn: float = Field(default=0.0, ge=0)
+    v_threshold: Positive = 1.0
+    threshold_per: Literal["layer", "neuron"] = "neuron"
+    train_threshold: bool = True
+    bias: bool = True
+    reset: Literal["zero", "subtract", "none"] = "zero"
+    refractory_steps: Count = 1
+    surrogate: Literal["arctan", "fast_sigmoid", "triangle"] = "arctan"
+    readout: Literal["count", "membrane"] = "count"
+
+
+class QuantizationSection(_Section):
+    """The chip whose integers the forward pass computes; "none" trains in floats."""
+
+    chip: str = "none"
+    weight_bits: int | None = Field(default=None, ge=2, le=16)
+
+
+class TrainingSection(_Section):
+    """The loop: Adam with a cosine learning rate."""
+
+    epochs: Count
+    batch_size: Count
+    learning_rate: Positive
+    weight_decay: float = Field(default=0.0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=1 << 63)
+
+
+class Recipe(_Section):
+    """A training run."""
+
+    name: str
+    data: DataSection
+    coding: CodingSection
+    network: NetworkSection
+    quantization: QuantizationSection = QuantizationSection()
+    training: TrainingSection
+
+    @property
+    def chip(self) -> Chip | None:
+        """The chip that training computes for; None for floats."""
+        if self.quantization.chip == "none":
+            return None
+        return load_chip(self.quantization.chip, weight_bits=self.quantization.weight_bits)
+
+    def changed(self, *, seed: int | None = None, epochs: int | None = None, chip: str | None = None) -> Recipe:
+        """Return the recipe with the options of the command line in place of its own values."""
+        raw = self.model_dump()
+        raw["training"] |= {k: v for k, v in (("seed", seed), ("epochs", epochs)) if v is not None}
+        raw["quantization"] |= {"chip": chip} if chip is not None else {}
+        return _validated(raw, "options")
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Names of the recipes that are installed, sorted."""
+    folder = resources.files("spikegraph.trainer") / "recipes"
+    return tuple(sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")))
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
+    """Load a recipe by name, or from a TOML file.
+
+    Raises
+    ------
+    RecipeError
+        No such recipe or file; not TOML; an unknown key; a value out of range: every one of them is listed.
+    """
+    name = str(name_or_path)
+    if name in recipe_names():
+        text = (resources.files("spikegraph.trainer") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
+    elif name.endswith(".toml"):
+        try:
+            text = Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(name, f"cannot be read ({error})", "give a TOML file, or a recipe's name") from error
+    else:
+        known = ", ".join(recipe_names())
+        raise RecipeError(f"recipe {name!r}", "is not known", f"choose one of {known}, or give a .toml file")
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(name, f"is not valid TOML ({error})", "mend that line") from error
+    return _validated(raw, name)
+
+
+def _validated(raw: dict[str, object], where: str) -> Recipe:
+    try:
+        recipe = Recipe.model_validate(raw)
+    except ValidationError as error:
+        found = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg'].lower()} (got {item['input']!r})"
+            for item in error.errors()
+        )
+        raise RecipeError(where, found, "mend these values") from error
+    _ = recipe.chip  # an unknown chip is an error now, not after training
+    return recipe
