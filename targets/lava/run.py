@@ -1,0 +1,79 @@
+"""Run a graph in Lava: build its folder in a temporary place and run that, as a user would."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from spikegraph.export.connectivity import Array
+from spikegraph.export.errors import DataError, TargetError
+from spikegraph.export.graph import Graph
+from spikegraph.targets.lava._compat import LavaUnavailableError, check_version
+from spikegraph.targets.lava.build import plan_lava
+from spikegraph.targets.lava.folder import write_folder
+from spikegraph.targets.lava.runner import (
+    RunError,
+    checked_samples,
+    load_arrays,
+    save_arrays,
+    supervised,
+    time_limit,
+    worker_command,
+)
+
+
+def require_lava() -> None:
+    """Raise `TargetError`, with the command to install it, unless lava-nc 0.10.0 is there."""
+    try:
+        check_version()
+    except LavaUnavailableError as error:
+        raise TargetError("lava-nc", error.what, error.remedy) from None
+
+
+def run_lava(
+    graph: Graph, rasters: Mapping[str, Array], *, states: bool = True, timeout_s: float | None = None
+) -> dict[str, dict[str, Array]]:
+    """Run a batch in Lava.
+
+    Parameters
+    ----------
+    graph : Graph
+        Not pipelined.
+    rasters : mapping of input name → ndarray of int (T, B, *shape)
+    states : bool
+        Also record u and v, at about twice the time.
+    timeout_s : float, optional
+        Seconds after which the run is stopped; by default a generous limit that grows with steps and processes.
+
+    Returns
+    -------
+    dict of population → {"s": bool, "u": int32, "v": int32}
+        Each (T, B, *shape) in the population's own time; v after reset.
+
+    Raises
+    ------
+    TargetError
+        lava-nc is missing, cannot express the graph, failed, or ran out of time. No process is left behind.
+    DataError
+        The rasters are not what the graph's inputs are.
+    """
+    require_lava()
+    plan = plan_lava(graph)
+    try:
+        n_samples = checked_samples(plan.network, rasters)
+    except RunError as error:
+        raise DataError("rasters", str(error), "give one raster for each input of the graph") from None
+    limit_s = time_limit(plan.network, n_samples) if timeout_s is None else timeout_s
+    with tempfile.TemporaryDirectory(prefix="spikegraph-lava-") as temporary:
+        folder = Path(temporary)
+        write_folder(plan, folder)
+        save_arrays(folder / "rasters.npz", rasters)
+        command = worker_command(folder, folder / "rasters.npz", folder / "result.npz", states=states)
+        try:
+            supervised(command, limit_s)
+        except RunError as error:
+            raise TargetError("Lava", str(error), "run fewer samples at once, or give a larger timeout_s") from None
+        result = load_arrays(folder / "result.npz")
+    variables = ("s", "u", "v") if states else ("s",)
+    return {name: {variable: result[f"{name}/{variable}"] for variable in variables} for name in graph.populations}

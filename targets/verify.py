@@ -1,0 +1,234 @@
+"""Run a graph in several places and compare them with the reference engine: every spike and state, at every step.
+
+The reference engine is the definition. A place is anything that can run a graph; it exposes at least the spikes of
+every population, and u and v where it can. The command line turns a difference into exit code 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spikegraph.export.connectivity import Array
+from spikegraph.export.errors import DataError, OptionError, TargetError
+from spikegraph.export.graph import Graph
+from spikegraph.export.order import topological_order
+from spikegraph.hwsim.program import compile_program
+from spikegraph.hwsim.reference import run_reference
+
+Execution = Mapping[
+    str, Mapping[str, Array]
+]  # population → "s", "u", "v" → (T, B, *shape), in the population's own time
+Place = Callable[[Graph, Mapping[str, Array]], Execution]
+ORDER = ("u", "v", "s")  # within a step u is computed first, so the first that differs is nearest to the cause
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """The first difference: earliest sample, then step, population in topological order, variable, neuron.
+
+    Parameters
+    ----------
+    sample, step : int
+    population, variable : str
+    neuron : tuple of int
+        Index in the population's shape.
+    expected, got : int
+        What the reference engine has, and what the place has.
+    """
+
+    sample: int
+    step: int
+    population: str
+    variable: str
+    neuron: tuple[int, ...]
+    expected: int
+    got: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One place against the reference engine.
+
+    Parameters
+    ----------
+    n_populations, n_steps, n_samples : int
+    variables : tuple of str
+        Those of "s", "u", "v" that the place exposes for at least one population.
+    n_compared, n_different : int
+        Numbers compared, and how many of them differ.
+    first : Difference, optional
+        None if the executions are identical.
+    """
+
+    place: str
+    n_populations: int
+    n_steps: int
+    n_samples: int
+    variables: tuple[str, ...]
+    n_compared: int
+    n_different: int
+    first: Difference | None
+
+    @property
+    def identical(self) -> bool:
+        """Whether not one number differs."""
+        return self.first is None
+
+    def __str__(self) -> str:
+        if self.first is None:
+            size = f"{self.n_populations} populations × {self.n_steps} steps × {self.n_samples} samples"
+            return f"{self.place}: identical: {size} ({', '.join(self.variables)}; {self.n_compared:,} values)"
+        d = self.first
+        neuron = d.neuron[0] if len(d.neuron) == 1 else d.neuron
+        where = f"sample {d.sample}, step {d.step}, population {d.population}, neuron {neuron}, {d.variable}"
+        values = f"reference {d.expected}, {self.place} {d.got}"
+        share = f"{self.n_different:,} of {self.n_compared:,} values differ"
+        return f"{self.place}: first difference at {where}: {values} ({share})"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the comparison as plain JSON."""
+        first = None if self.first is None else {**vars(self.first), "neuron": list(self.first.neuron)}
+        return {**vars(self), "variables": list(self.variables), "identical": self.identical, "first": first}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """Every place against the reference engine."""
+
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def identical(self) -> bool:
+        """Whether every place computes the same as the reference engine."""
+        return all(comparison.identical for comparison in self.comparisons)
+
+    def __str__(self) -> str:
+        return "\n".join(str(comparison) for comparison in self.comparisons)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the verification as plain JSON."""
+        return {"identical": self.identical, "places": [comparison.to_json() for comparison in self.comparisons]}
+
+
+def reference(graph: Graph, rasters: Mapping[str, Array]) -> Execution:
+    """Run a graph in the reference engine."""
+    traces = run_reference(compile_program(graph), rasters, record=list(graph.populations)).traces
+    return {name: {variable: getattr(traces[name], variable) for variable in ORDER} for name in graph.populations}
+
+
+def lava(graph: Graph, rasters: Mapping[str, Array]) -> Execution:
+    """Run a graph in Lava's bit-accurate process models."""
+    from spikegraph.targets.lava.run import run_lava
+
+    return run_lava(graph, rasters)
+
+
+PLACES: dict[str, Place] = {"reference": reference, "lava": lava}
+
+
+def verify(graph: Graph, rasters: Mapping[str, Array], places: Mapping[str, Place]) -> Verification:
+    """Compare places with the reference engine on the same input.
+
+    Parameters
+    ----------
+    graph : Graph
+        Not pipelined: each population is compared in its own time.
+    rasters : mapping of input name → ndarray of int (T, B, *shape)
+    places : mapping of name → Place
+        Some of `PLACES`, or others, such as the network in the framework that trained it.
+
+    Raises
+    ------
+    GraphError, DataError, OptionError
+        The graph is not legal, the rasters do not fit it, or there is no place.
+    TargetError
+        A place cannot run the graph, or does not return what a place must.
+    """
+    if not places:
+        raise OptionError("places", "is empty", f"name at least one of {', '.join(PLACES)}")
+    program = compile_program(graph)
+    if program.depth:
+        raise OptionError("graph", "is pipelined", "pass the original graph; targets pipeline it themselves")
+    n_samples = _checked_samples(graph, rasters)
+    definition, order = reference(graph, rasters), topological_order(graph)
+    comparisons = []
+    for name, place in places.items():
+        execution = place(graph, rasters)
+        _require_complete(name, execution, definition)
+        comparisons.append(_compare(name, execution, definition, order, graph.n_steps, n_samples))
+    return Verification(comparisons=tuple(comparisons))
+
+
+def _checked_samples(graph: Graph, rasters: Mapping[str, Array]) -> int:
+    remedy = "give one integer array (n_steps, samples, *shape) for each input"
+    if set(rasters) != set(graph.inputs):
+        raise DataError("rasters", f"are named {sorted(rasters)}, expected {sorted(graph.inputs)}", remedy)
+    n_samples = next(iter(rasters.values())).shape[1:2]
+    for name, node in graph.inputs.items():
+        raster, expected = rasters[name], (graph.n_steps, *n_samples, *node.shape)
+        low, high = min(node.min_value, 0), max(node.max_value, 0)
+        if raster.shape != expected or 0 in n_samples:
+            raise DataError(f"raster {name}", f"has shape {raster.shape}, expected {expected}", remedy)
+        if raster.dtype.kind not in "iub" or raster.min() < low or raster.max() > high:
+            what = f"holds {raster.min()}…{raster.max()} ({raster.dtype}), expected integers {low}…{high}"
+            raise DataError(f"raster {name}", what, remedy)
+    return n_samples[0]
+
+
+def _require_complete(place: str, execution: Execution, definition: Execution) -> None:
+    remedy = "a place returns population → variable → array (T, B, *shape), spikes at least"
+    for name, traces in definition.items():
+        if "s" not in execution.get(name, {}):
+            raise TargetError(place, f"returned no spikes of population {name}", remedy)
+        for variable, array in execution[name].items():
+            if variable not in traces:
+                raise TargetError(place, f"returned {name}.{variable}, which is none of {', '.join(ORDER)}", remedy)
+            if np.shape(array) != traces[variable].shape:
+                what = f"returned {name}.{variable} of shape {np.shape(array)}, expected {traces[variable].shape}"
+                raise TargetError(place, what, remedy)
+
+
+def _compare(
+    place: str, execution: Execution, definition: Execution, order: list[str], n_steps: int, n_samples: int
+) -> Comparison:
+    n_compared, n_different = 0, 0
+    first: tuple[tuple[int, ...], Difference] | None = None
+    for position, name in enumerate(order):
+        for rank, variable in enumerate(ORDER):
+            if variable not in execution[name]:
+                continue
+            got, expected = np.asarray(execution[name][variable]), definition[name][variable]
+            different = np.moveaxis(got != expected, 0, 1)  # sample first, then step
+            n_compared += different.size
+            n_different += int(different.sum())
+            if not different.any():
+                continue
+            sample, step, *neuron = (int(i) for i in np.unravel_index(int(different.argmax()), different.shape))
+            key, at = (sample, step, position, rank), (step, sample, *neuron)
+            if first is None or key < first[0]:
+                first = (
+                    key,
+                    Difference(
+                        sample=sample,
+                        step=step,
+                        population=name,
+                        variable=variable,
+                        neuron=tuple(neuron),
+                        expected=int(expected[at]),
+                        got=int(got[at]),
+                    ),
+                )
+    return Comparison(
+        place=place,
+        n_populations=len(order),
+        n_steps=n_steps,
+        n_samples=n_samples,
+        variables=tuple(v for v in ("s", "u", "v") if any(v in execution[name] for name in order)),
+        n_compared=n_compared,
+        n_different=n_different,
+        first=None if first is None else first[1],
+    )
