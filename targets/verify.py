@@ -80,7 +80,8 @@ class Comparison:
 
     def __str__(self) -> str:
         if self.first is None:
-            size = f"{self.n_populations} populations × {self.n_steps} steps × {self.n_samples} samples"
+            counts = {"population": self.n_populations, "step": self.n_steps, "sample": self.n_samples}
+            size = " × ".join(f"{n} {what}{'s' * (n != 1)}" for what, n in counts.items())
             return f"{self.place}: identical: {size} ({', '.join(self.variables)}; {self.n_compared:,} values)"
         d = self.first
         neuron = d.neuron[0] if len(d.neuron) == 1 else d.neuron
@@ -176,7 +177,7 @@ def _checked_samples(graph: Graph, rasters: Mapping[str, Array]) -> int:
         if raster.dtype.kind not in "iub" or raster.min() < low or raster.max() > high:
             what = f"holds {raster.min()}…{raster.max()} ({raster.dtype}), expected integers {low}…{high}"
             raise DataError(f"raster {name}", what, remedy)
-    return n_samples[0]
+    return int(n_samples[0])
 
 
 def _require_complete(place: str, execution: Execution, definition: Execution) -> None:
