@@ -18,7 +18,7 @@ def lava_nc():
 
 @pytest.fixture
 def make_graph():
-    """Return a maker of x → a → b, 4-3-2 neurons; keywords replace fields of a, of its projection p, or of the graph."""
+    """Return a maker of x → a → b, 4-3-2 neurons; arguments replace fields of a, of its projection p, of the graph."""
 
     def make(population=None, projection=None, **graph):
         rng = np.random.default_rng(5)
