@@ -113,7 +113,7 @@ class Decision:
 def _best(primary: Array, secondary: Array) -> tuple[Array, Array]:
     """Index of the largest `primary`, ties to the larger `secondary`, then to the lower index; and whether unique."""
     among = primary == primary.max(axis=1, keepdims=True)
-    masked = np.where(among, secondary.astype(np.int64), np.iinfo(np.int64).min)
+    masked = np.where(among, secondary, -np.inf)  # float64 holds every v exactly
     best = among & (masked == masked.max(axis=1, keepdims=True))
     return best.argmax(axis=1), best.sum(axis=1) == 1
 

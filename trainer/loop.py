@@ -28,6 +28,7 @@ from spikegraph.trainer.recipe import Recipe, load_recipe
 
 CHECKPOINT, RECIPE, LOG, SUMMARY = "checkpoint.safetensors", "recipe.toml", "log.csv", "summary.json"
 Progress = Callable[[str, int, int], None]
+_WORTH_THREADS = 1 << 24  # multiplications in a layer; below, threads cost more than they bring
 
 
 class TrainingRun:
@@ -62,6 +63,9 @@ class TrainingRun:
     def train(self, folder: Path, progress: Progress) -> dict[str, Any]:
         """Train to the end, with a checkpoint in `folder` after every epoch; return the summary."""
         settings = self.recipe.training
+        widest = max(layer.weight.numel() for layer in self.network.named_layers().values())
+        if settings.batch_size * widest < _WORTH_THREADS:
+            torch.set_num_threads(1)
         for epoch in range(len(self.history), settings.epochs):
             self._set_learning_rate(epoch)
             loss = self._epoch(epoch, progress)
@@ -74,7 +78,7 @@ class TrainingRun:
             save_checkpoint(folder / CHECKPOINT, self.network, self.optimizer, progress_so_far)
             self._write_log(folder / LOG)
         summary = {
-            "recipe": self.recipe.model_dump(),
+            "recipe": self.recipe.model_dump(mode="json"),
             "epochs": settings.epochs,
             "validation_accuracy": self.history[-1]["validation_accuracy"],
             "test_accuracy": self.accuracy(self.data.test, np.arange(len(self.data.test))),
@@ -183,7 +187,7 @@ def train_recipe(
             what = "holds a run with other settings"
             raise OptionError(str(folder), what, "resume with the settings of that run, or choose another --out")
     folder.mkdir(parents=True, exist_ok=True)
-    _write_whole(folder / RECIPE, tomli_w.dumps(recipe.model_dump(exclude_none=True)))
+    _write_whole(folder / RECIPE, tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)))
     run = TrainingRun(recipe, data, device)
     if (folder / CHECKPOINT).exists():
         run.history = load_checkpoint(folder / CHECKPOINT, run.network, run.optimizer)["history"]

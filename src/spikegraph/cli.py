@@ -1,0 +1,285 @@
+"""The command line: one command a stage. Exit code 0, or 1 where the answer is no, or 2 for bad input."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from spikegraph import __version__, stages
+from spikegraph.export.errors import SpikegraphError
+
+_TERMINAL = Console(highlight=False)
+_MESSAGES = Console(stderr=True, highlight=False, soft_wrap=True)
+_path = click.Path(path_type=Path)
+
+
+class _Commands(click.Group):
+    """Turns an error that the user can mend into one message and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SpikegraphError as error:
+            _MESSAGES.print(f"spikegraph: {error}", markup=False)
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            _MESSAGES.print("spikegraph: stopped")
+            sys.exit(130)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Show a progress bar on stderr, one line for each thing that is done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=_MESSAGES, transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                for task in tasks.values():
+                    bar.update(task, visible=False)
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done, total=total)
+
+        yield show
+
+
+def _print_json(content: Any) -> None:
+    click.echo(json.dumps(content, indent=2))
+
+
+def _table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for position, column in enumerate(columns):
+        table.add_column(column, justify="left" if position == 0 else "right", no_wrap=position == 0)
+    for row in rows:
+        table.add_row(*row)
+    _TERMINAL.print(table)
+
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+_data_dir = click.option("--data-dir", type=_path, help="Folder of the data set's files (mnist, fashion-mnist).")
+_weight_bits = click.option("--weight-bits", type=int, help="Width of the weights, with --chip generic.")
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="spikegraph")
+def main() -> None:
+    """Take a spiking network from PyTorch to neuromorphic hardware and prove that nothing changed on the way."""
+
+
+@main.command()
+@click.argument("recipe")
+@click.option("--out", required=True, type=_path, help="Folder for the checkpoint, the log and the summary.")
+@click.option("--data", "data_dir", type=_path, help="Folder of the data set's files (mnist, fashion-mnist).")
+@click.option("--seed", type=int, help="In place of the recipe's.")
+@click.option("--epochs", type=int, help="In place of the recipe's.")
+@click.option("--chip", help="In place of the recipe's: loihi1, loihi2, generic, or none to train in floats.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+@_json
+def train(recipe: str, out: Path, data_dir: Path | None, as_json: bool, **options: Any) -> None:
+    """Train RECIPE (a name, or a TOML file) in the chip's arithmetic."""
+    with _progress() as progress:
+        summary = stages.train(recipe, out, data=data_dir, progress=progress, **options)
+    if as_json:
+        _print_json(summary)
+        return
+    click.echo(
+        f"{out}: {summary['epochs']} epochs, validation accuracy {summary['validation_accuracy']:.2%}, ", nl=False
+    )
+    click.echo(f"test accuracy {summary['test_accuracy']:.2%} ({summary['n_test']} samples)")
+
+
+@main.command()
+@click.argument("run", type=_path)
+@click.option("-o", "--out", required=True, type=_path, help="Graph file, such as net.h5.")
+@click.option("--chip", help="Chip to quantize for; by default the one that it was trained for.")
+@_weight_bits
+@_json
+def export(run: Path, out: Path, chip: str | None, weight_bits: int | None, as_json: bool) -> None:
+    """Quantize the network of a training RUN and write its spike graph."""
+    _, report = stages.export(run, out, chip=chip, weight_bits=weight_bits)
+    if as_json:
+        _print_json(report.to_json())
+        return
+    _table(
+        f"{out}: quantized for {report.chip}",
+        ["projection", "scale", "exponent", "largest error", "RMS error", "clipped"],
+        [
+            [
+                name,
+                f"{p.scale:.3g}",
+                str(p.weight_exp),
+                f"{p.largest_error:.2g}",
+                f"{p.rms_error:.2g}",
+                f"{p.clipped_share:.2%}",
+            ]
+            for name, p in report.projections.items()
+        ],
+    )
+    _table(
+        "",
+        ["population", "threshold error", "bias error", "decay_u error", "decay_v error", "thresholds folded"],
+        [
+            [
+                name,
+                f"{p.threshold_error:.2%}",
+                f"{p.bias_error:.2%}",
+                f"{p.decay_u_error:.1g}",
+                f"{p.decay_v_error:.1g}",
+                "yes" if p.folded else "no",
+            ]
+            for name, p in report.populations.items()
+        ],
+    )
+
+
+@main.command()
+@click.argument("graph", type=_path)
+@_json
+def inspect(graph: Path, as_json: bool) -> None:
+    """Show the populations and projections of a GRAPH file: bits, ranges, delays."""
+    found = stages.inspect(graph)
+    if as_json:
+        _print_json(found)
+        return
+
+    def span(low_high: list[int]) -> str:
+        return str(low_high[0]) if low_high[0] == low_high[1] else f"{low_high[0]}…{low_high[1]}"
+
+    click.echo(f"{graph}: {found['n_steps']} steps, content {found['content'][:16]}")
+    for kind in ("coding", "readout"):
+        if found[kind]:
+            click.echo(f"{kind}: " + ", ".join(f"{key} {value}" for key, value in found[kind].items()))
+    _table(
+        "",
+        ["population", "shape", "depth", "decay_u", "decay_v", "threshold_mant", "bias_mant", "bias_exp", "reset"],
+        [
+            [name, "×".join(map(str, p["shape"])), str(p["depth"])]
+            + [span(p[key]) for key in ("decay_u", "decay_v", "threshold_mant", "bias_mant", "bias_exp")]
+            + [p["reset"]]
+            for name, p in found["populations"].items()
+        ],
+    )
+    _table(
+        "",
+        ["projection", "kind", "weights", "nonzero", "range", "bits", "exponent", "delay"],
+        [
+            [f"{p['source']} → {p['target']}", p["kind"], f"{p['weights']:,}", f"{p['nonzero']:,}", span(p["weight"])]
+            + [str(p[key]) for key in ("bits", "weight_exp", "delay_steps")]
+            for p in found["projections"].values()
+        ],
+    )
+
+
+@main.command()
+@click.argument("graph", type=_path)
+@click.option("--chip", help="Check against this chip's limits as well: loihi1, loihi2, generic.")
+@_weight_bits
+@_json
+def check(graph: Path, chip: str | None, weight_bits: int | None, as_json: bool) -> None:
+    """Tell whether a GRAPH file is legal and whether its numbers can overflow; exit 1 if it is not legal."""
+    report = stages.check(graph, chip=chip, weight_bits=weight_bits)
+    if as_json:
+        _print_json(report.to_json())
+    else:
+        for problem in report.problems:
+            click.echo(f"problem: {problem}")
+        for name, bound in report.bounds.items():
+            click.echo(f"{name}: {bound.certificate} (x {bound.x[0]}…{bound.x[1]}, v {bound.v[0]}…{bound.v[1]})")
+        where = f" on {chip}" if chip else ""
+        click.echo(f"{graph}: legal{where}" if report.legal else f"{graph}: not legal{where}")
+    sys.exit(0 if report.legal else 1)
+
+
+@main.command()
+@click.argument("graph", type=_path)
+@click.option("--data", required=True, help="Data set and split, such as digits:test.")
+@click.option("-o", "--out", type=_path, help="Run file, such as run.h5.")
+@click.option("--engine", default="reference", show_default=True, help="Engine to run in.")
+@click.option("--steps", "n_steps", type=int, help="Length of the window, in place of the graph's.")
+@click.option("--samples", type=int, help="Only the first so many.")
+@click.option("--record", multiple=True, help="Keep u, v and s of this population at every step; may be repeated.")
+@_data_dir
+@_json
+def simulate(graph: Path, data: str, as_json: bool, **options: Any) -> None:
+    """Run a GRAPH file on data, bit for bit, and count what it costs."""
+    with _progress() as progress:
+        run = stages.simulate(graph, data, progress=progress, **options)
+    summary = run.summary()
+    if as_json:
+        _print_json(summary)
+        return
+    click.echo(f"accuracy {run.accuracy:.2%} ({len(run)} samples, {summary['undecided']} undecided)")
+    window, until = summary["per_sample"]["window"], summary["per_sample"]["until_decision"]
+    _table(
+        "",
+        ["per sample", "window", "until decision"],
+        [[quantity, f"{window[quantity]:,.1f}", f"{until[quantity]:,.1f}"] for quantity in window],
+    )
+    macs = summary["dense_macs"]
+    click.echo(f"a dense network of this shape: {macs['once']:,} MACs once, {macs['every_step']:,} in every step")
+
+
+@main.command()
+@click.argument("graph", type=_path)
+@click.option("--target", required=True, help="What to build for: lava.")
+@click.option("-o", "--out", required=True, type=_path, help="Folder for what is built.")
+@_json
+def build(graph: Path, target: str, out: Path, as_json: bool) -> None:
+    """Turn a GRAPH file into something that runs elsewhere."""
+    report = stages.build(graph, out, target=target)
+    if as_json:
+        _print_json(report)
+    else:
+        click.echo(f"{out}: built for {target}; see {out / 'README.md'}")
+
+
+@main.command()
+@click.argument("graph", type=_path)
+@click.option("--against", required=True, help="Places to compare with the reference engine: torch,lava.")
+@click.option("--data", required=True, help="Data set and split, such as digits:test.")
+@click.option("--samples", type=int, help="Only the first so many.")
+@click.option("--run", type=_path, help="Folder of the training run, for torch; by default the graph knows it.")
+@_data_dir
+@_json
+def verify(graph: Path, against: str, data: str, as_json: bool, **options: Any) -> None:
+    """Run a GRAPH file in several places and compare every spike and state; exit 1 at the first difference."""
+    with _progress() as progress:
+        verification = stages.verify(graph, against.split(","), data, progress=progress, **options)
+    if as_json:
+        _print_json(verification.to_json())
+    else:
+        click.echo(str(verification))
+    sys.exit(0 if verification.identical else 1)
+
+
+@main.command()
+@click.option("--out", required=True, type=_path, help="Folder for the checkpoint, the graph, the run and a summary.")
+@click.option("--recipe", default="stl-digits", show_default=True, help="Recipe to train.")
+@click.option("--lava-samples", default=50, show_default=True, help="Samples to run in Lava.")
+@_json
+def demo(out: Path, recipe: str, lava_samples: int, as_json: bool) -> None:
+    """Walk the whole path once on real digits: train, export, simulate, run in Lava, verify."""
+    from spikegraph.demo import run_demo
+
+    with _progress() as progress:
+        summary = run_demo(out, recipe=recipe, lava_samples=lava_samples, progress=progress)
+    if as_json:
+        _print_json(summary)
+    else:
+        _table(
+            "", ["stage", "result", "seconds"], [[*row["text"], f"{row['seconds']:.1f}"] for row in summary["stages"]]
+        )
+        click.echo(f"{out}: checkpoint, graph, run and summary.json")
+    sys.exit(0 if summary["identical"] else 1)

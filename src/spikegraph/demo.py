@@ -1,0 +1,83 @@
+"""The whole path once, on scikit-learn's digits: train, export, simulate, run in Lava, verify all of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from spikegraph import stages
+from spikegraph.export.errors import OptionError
+
+Progress = Callable[[str, int, int], None]
+
+
+def run_demo(out: Path, *, recipe: str, lava_samples: int, progress: Progress) -> dict[str, Any]:
+    """Run the demo into a new folder and return its summary, which is also in `out`/summary.json.
+
+    Raises
+    ------
+    OptionError
+        `out` holds something already.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OptionError(str(out), "exists and is not empty", "choose another --out, or remove it")
+    out.mkdir(parents=True, exist_ok=True)
+    graph, data = out / "net.h5", "digits:test"
+    rows: list[dict[str, Any]] = []
+
+    def timed(stage: str, work: Callable[[], Any], say: Callable[[Any], str]) -> Any:
+        start = time.perf_counter()
+        result = work()
+        rows.append({"text": [stage, say(result)], "seconds": time.perf_counter() - start})
+        return result
+
+    training = timed(
+        "train",
+        lambda: stages.train(recipe, out / "run", progress=progress),
+        lambda s: f"{s['epochs']} epochs, test accuracy {s['test_accuracy']:.2%} of {s['n_test']} (torch)",
+    )
+    _, quantization = timed(
+        "export",
+        lambda: stages.export(out / "run", graph),
+        lambda r: f"{graph.name} for {r[1].chip}: {sum(p.weight.size for p in r[0].projections.values()):,} weights",
+    )
+    checked = timed(
+        "check",
+        lambda: stages.check(graph, chip=quantization.chip),
+        lambda c: "legal" if c.legal else f"{len(c.problems)} problems",
+    )
+    run = timed(
+        "simulate",
+        lambda: stages.simulate(graph, data, out / "run.h5", progress=progress),
+        lambda r: f"test accuracy {r.accuracy:.2%} of {len(r)}; {r.counts.mean('sops'):,.0f} additions a sample",
+    )
+    in_torch = timed(
+        "verify torch",
+        lambda: stages.verify(graph, ["torch"], data, progress=progress),
+        lambda v: str(v).removeprefix("torch: "),
+    )
+    timed(
+        "build lava",
+        lambda: stages.build(graph, out / "lava", target="lava"),
+        lambda r: "a folder that runs with lava-nc alone",
+    )
+    in_lava = timed(
+        "verify lava",
+        lambda: stages.verify(graph, ["lava"], data, samples=lava_samples, progress=progress),
+        lambda v: str(v).removeprefix("lava: "),
+    )
+    summary = {
+        "recipe": recipe,
+        "identical": in_torch.identical and in_lava.identical,
+        "training": training,
+        "quantization": quantization.to_json(),
+        "check": checked.to_json(),
+        "simulation": run.summary(),
+        "verification": {"torch": in_torch.to_json(), "lava": in_lava.to_json()},
+        "stages": rows,
+        "seconds": sum(row["seconds"] for row in rows),
+    }
+    stages.write_json(out / "summary.json", summary)
+    return summary

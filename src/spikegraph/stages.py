@@ -1,0 +1,356 @@
+"""The stages of the path as Python calls, named as the commands are: file in, file out.
+
+Each call reads what the stage before it wrote. The command line is a thin layer over these.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spikegraph import __version__
+from spikegraph.export import formats
+from spikegraph.export.check import Bounds, bounds, problems
+from spikegraph.export.chips import load_chip
+from spikegraph.export.errors import FileFormatError, GraphError, OptionError, Problem, TargetError
+from spikegraph.export.float_graph import FloatGraph
+from spikegraph.export.graph import Graph
+from spikegraph.export.hdf5 import graph_checksum
+from spikegraph.export.order import depths
+from spikegraph.export.quantize import QuantizationReport, quantize
+from spikegraph.hwsim import run as runs
+from spikegraph.hwsim.simulate import rasters_of
+from spikegraph.hwsim.simulate import simulate as simulate_samples
+from spikegraph.targets.verify import PLACES, Comparison, Place, Verification
+from spikegraph.targets.verify import verify as verify_places
+from spikegraph.trainer.data import load_data, load_split
+
+if TYPE_CHECKING:
+    from spikegraph.export.connectivity import Array
+
+Progress = Callable[[str, int, int], None]
+TARGETS = ("lava",)
+_BATCH = 250
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+def train(
+    recipe: str | Path,
+    out: str | Path,
+    *,
+    data: str | Path | None = None,
+    seed: int | None = None,
+    epochs: int | None = None,
+    chip: str | None = None,
+    resume: bool = False,
+    device: str = "cpu",
+    progress: Progress = _silent,
+) -> dict[str, Any]:
+    """Train a recipe into the folder `out`; return its summary.
+
+    Parameters
+    ----------
+    recipe : str or Path
+        Name of a recipe, or a TOML file.
+    out : path
+        Gets recipe.toml, checkpoint.safetensors, log.csv and summary.json.
+    data : path, optional
+        Folder of the data set's files; without it they are fetched into the user's cache where need be.
+    seed, epochs, chip : optional
+        In place of the recipe's; chip "none" trains in floats.
+    resume : bool
+        Go on with the run in `out`.
+    device : str
+        "cpu" or "cuda".
+    progress : callable(what, done, total)
+    """
+    from spikegraph.trainer.loop import train_recipe
+    from spikegraph.trainer.recipe import load_recipe
+
+    chosen = load_recipe(recipe).changed(seed=seed, epochs=epochs, chip=chip)
+    dataset = load_data(chosen.data.set, Path(data) if data else None)
+    return train_recipe(chosen, dataset, Path(out), resume=resume, device=device, progress=progress)
+
+
+def export(
+    run: str | Path, out: str | Path, *, chip: str | None = None, weight_bits: int | None = None
+) -> tuple[Graph, QuantizationReport]:
+    """Quantize the network of a training run and write its graph to `out`.
+
+    Parameters
+    ----------
+    run : path
+        Folder of `train`.
+    out : path
+        Graph file; the suffix chooses the format.
+    chip : str, optional
+        Chip to quantize for; by default the one it was trained for, or Loihi 1 if it was trained in floats.
+    weight_bits : int, optional
+        For the chip "generic".
+    """
+    from spikegraph.trainer.loop import CHECKPOINT, input_coding, load_run, readout_of
+    from spikegraph.trainer.lower import lower
+
+    folder = Path(run)
+    recipe, network = load_run(folder)
+    trained_for = recipe.quantization
+    if chip is None and trained_for.chip != "none":
+        chip, weight_bits = trained_for.chip, weight_bits or trained_for.weight_bits
+    provenance = {
+        "made_by": f"spikegraph {__version__}",
+        "recipe": recipe.model_dump(mode="json"),
+        "seed": recipe.training.seed,
+        "data": f"{recipe.data.set}:train",
+        "run": str(folder.resolve()),
+        "checkpoint_sha256": sha256((folder / CHECKPOINT).read_bytes()).hexdigest(),
+        "trained_for": trained_for.chip,
+    }
+    float_graph = lower(
+        network,
+        n_steps=recipe.coding.n_steps,
+        coding=input_coding(recipe),
+        readout=readout_of(recipe),
+        provenance=provenance,
+    )
+    graph, report = quantize(float_graph, load_chip(chip or "loihi1", weight_bits=weight_bits))
+    formats.save(graph, out)
+    return graph, report
+
+
+def load_integer(path: str | Path) -> Graph:
+    """Load a graph file and insist on an integer graph."""
+    graph = formats.load(path)
+    if isinstance(graph, FloatGraph):
+        raise FileFormatError(str(path), "is a float graph, expected an integer graph", "quantize it first")
+    return graph
+
+
+def inspect(path: str | Path) -> dict[str, Any]:
+    """Describe a graph file as plain JSON: populations, projections, bits, ranges, delays, provenance."""
+    graph = load_integer(path)
+    depth = depths(graph)
+    return {
+        "file": str(path),
+        "content": graph_checksum(graph),
+        "n_steps": graph.n_steps,
+        "inputs": {
+            name: {"shape": list(node.shape), "values": [node.min_value, node.max_value]}
+            for name, node in graph.inputs.items()
+        },
+        "populations": {
+            name: {
+                "shape": list(node.shape),
+                "depth": depth[name],
+                "reset": node.reset,
+                "refractory_steps": node.refractory_steps,
+                "max_spikes": node.max_spikes,
+                **{parameter: _range(getattr(node, parameter)) for parameter in node.PARAMETERS},
+            }
+            for name, node in graph.populations.items()
+        },
+        "projections": {
+            name: {
+                "kind": p.kind,
+                "source": p.source,
+                "target": p.target,
+                "weight_shape": list(p.weight.shape),
+                "weights": int(p.weight.size),
+                "nonzero": int((p.weight != 0).sum()),
+                "weight": _range(p.weight),
+                "bits": _bits(p.weight),
+                "weight_exp": p.weight_exp,
+                "delay_steps": p.delay_steps,
+            }
+            for name, p in graph.projections.items()
+        },
+        "outputs": {name: {"population": o.population, "variable": o.variable} for name, o in graph.outputs.items()},
+        "coding": vars(graph.coding) if graph.coding else None,
+        "readout": vars(graph.readout) if graph.readout else None,
+        "provenance": dict(graph.provenance),
+    }
+
+
+def _range(array: Array) -> list[int]:
+    return [int(array.min()), int(array.max())] if array.size else [0, 0]
+
+
+def _bits(weight: Array) -> int:
+    """Width of the narrowest signed integer that holds every weight."""
+    low, high = _range(weight)
+    return max(int(high).bit_length(), (-int(low) - 1).bit_length() if low < 0 else 0) + 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckReport:
+    """Whether a graph is legal, and what its numbers can reach."""
+
+    chip: str | None
+    problems: tuple[Problem, ...]
+    bounds: dict[str, Bounds]
+
+    @property
+    def legal(self) -> bool:
+        """Whether there is no problem."""
+        return not self.problems
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON."""
+        return {
+            "legal": self.legal,
+            "chip": self.chip,
+            "problems": [vars(problem) for problem in self.problems],
+            "bounds": {
+                name: {"x": b.x, "u": b.u, "v": b.v, "certificate": b.certificate} for name, b in self.bounds.items()
+            },
+        }
+
+
+def check(path: str | Path, *, chip: str | None = None, weight_bits: int | None = None) -> CheckReport:
+    """Check a graph file against the law, and against a chip's limits; bound x, u and v of every population."""
+    profile = load_chip(chip, weight_bits=weight_bits) if chip else None
+    try:
+        graph = load_integer(path)
+    except GraphError as error:  # a whole file with an illegal graph: the answer is no
+        return CheckReport(chip=chip, problems=error.problems, bounds={})
+    return CheckReport(chip=chip, problems=tuple(problems(graph, profile)), bounds=bounds(graph))
+
+
+def simulate(
+    path: str | Path,
+    data: str,
+    out: str | Path | None = None,
+    *,
+    data_dir: str | Path | None = None,
+    engine: str = "reference",
+    n_steps: int | None = None,
+    samples: int | None = None,
+    record: Collection[str] = (),
+    progress: Progress = _silent,
+) -> runs.Run:
+    """Run a graph file on a data set and write the run to `out`.
+
+    Parameters
+    ----------
+    path : path
+        Graph file.
+    data : str
+        "digits:test", "mnist:test", …
+    out : path, optional
+        Run file.
+    data_dir : path, optional
+        Folder of the data set's files.
+    engine : str
+    n_steps : int, optional
+        In place of the graph's.
+    samples : int, optional
+        Only the first so many.
+    record : collection of str
+        Populations whose states are kept at every step.
+    """
+    graph = load_integer(path)
+    if n_steps is not None:
+        graph = replace(graph, n_steps=n_steps)
+    split = load_split(data, Path(data_dir) if data_dir else None)
+    split = split if samples is None else split.first(samples)
+
+    def batches() -> Any:
+        for x, label, index in split.batches(_input_shape(graph), _BATCH):
+            yield x, label, index
+            progress(f"simulate {split.name}", int(index[-1]) + 1, len(split))
+
+    provenance = {"made_by": f"spikegraph {__version__}", "graph_file": str(path), "data": split.name}
+    run = simulate_samples(graph, batches(), engine=engine, record=record, provenance=provenance)
+    if out is not None:
+        runs.save_run(run, out)
+    return run
+
+
+def _input_shape(graph: Graph) -> tuple[int, ...]:
+    return next(iter(graph.inputs.values())).shape
+
+
+def build(path: str | Path, out: str | Path, *, target: str) -> dict[str, Any]:
+    """Build a graph file for a target into the folder `out`; return the build report."""
+    graph = load_integer(path)
+    if target not in TARGETS:
+        raise TargetError(f"target {target!r}", "is not known", f"choose one of {', '.join(TARGETS)}")
+    from spikegraph.targets.lava.folder import build_lava
+
+    return build_lava(graph, out).report()
+
+
+def verify(
+    path: str | Path,
+    against: Sequence[str],
+    data: str,
+    *,
+    samples: int | None = None,
+    data_dir: str | Path | None = None,
+    run: str | Path | None = None,
+    progress: Progress = _silent,
+) -> Verification:
+    """Run a graph file in several places and compare every spike and state with the reference engine.
+
+    Parameters
+    ----------
+    path : path
+        Graph file.
+    against : sequence of str
+        "torch" (the trained network's own forward pass), "lava", …
+    data : str
+        "digits:test", …
+    samples : int, optional
+        Only the first so many.
+    run : path, optional
+        For "torch": the folder of the training run; by default the one that the graph's provenance names.
+    """
+    graph = load_integer(path)
+    split = load_split(data, Path(data_dir) if data_dir else None)
+    split = split if samples is None else split.first(samples)
+    known = [*PLACES, "torch"]
+    for name in against:
+        if name not in known:
+            raise OptionError("--against", f"{name!r} is not known", f"choose among {', '.join(known)}")
+    x, _, index = next(split.batches(_input_shape(graph), len(split)))
+    places = {name: _torch_place(graph, run) if name == "torch" else PLACES[name] for name in against}
+    rasters = rasters_of(graph, x, index)
+    comparisons: list[Comparison] = []
+    for done, (name, place) in enumerate(places.items()):
+        progress(f"verify in {name}", done, len(places))
+        comparisons += verify_places(graph, rasters, {name: place}).comparisons
+    progress("verify", len(places), len(places))
+    return Verification(comparisons=tuple(comparisons))
+
+
+def _torch_place(graph: Graph, run: str | Path | None) -> Place:
+    """Return the forward pass of the very checkpoint that the graph was exported from."""
+    from spikegraph.trainer.execute import execute
+    from spikegraph.trainer.loop import CHECKPOINT, load_run
+
+    folder = Path(run or str(graph.provenance.get("run", "")))
+    if not (folder / CHECKPOINT).is_file():
+        remedy = "name the folder of the training run with --run"
+        raise OptionError("--against torch", f"there is no checkpoint in {folder}", remedy)
+    recipe, network = load_run(folder)
+    if recipe.quantization.chip == "none":
+        what = f"{folder} was trained in floats, so its spikes are not the graph's"
+        raise OptionError("--against torch", what, "train it for a chip, or verify against other places")
+    digest = sha256((folder / CHECKPOINT).read_bytes()).hexdigest()
+    if digest != graph.provenance.get("checkpoint_sha256"):
+        what = f"the checkpoint in {folder} is not the one that the graph was exported from"
+        raise OptionError("--against torch", what, "export again, or name the right folder with --run")
+    return lambda _, rasters: execute(network, rasters)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON to a temporary name, then rename."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(path)
