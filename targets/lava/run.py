@@ -42,7 +42,7 @@ def run_lava(
         Not pipelined.
     rasters : mapping of input name → ndarray of int (T, B, *shape)
     states : bool
-        Also record u and v, at about twice the time.
+        Also record u and v; a step then takes about three times as long.
     timeout_s : float, optional
         Seconds after which the run is stopped; by default a generous limit that grows with steps and processes.
 
