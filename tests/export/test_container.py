@@ -3,6 +3,7 @@ import math
 import os
 import struct
 import time
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -166,6 +167,7 @@ def test_kind_is_told_without_reading(path: Path) -> None:
         ({"a": np.array(["x"])}, "<U1"),
         ({"a": np.array([None])}, "object"),
         ({"a": Json(value=float("nan"))}, "JSON"),
+        ({"a": [float("inf")]}, "JSON"),
         ({"a": Json(value={1: 2})}, "key that is not text"),
         ({"a": [(1, 2)]}, "a tuple"),
         ({"a": [object()]}, "JSON"),
@@ -368,7 +370,11 @@ def test_bomb_by_stream(path: Path, stream: bytes) -> None:
     with h5py.File(path, "r+") as file:
         bomb = file.create_dataset("bomb", (2000,), "i1", chunks=(2000,), compression="gzip")
         bomb.id.write_direct_chunk((0,), stream)
+    tracemalloc.start()
     refused(path, "does not unpack to 2000 bytes|damaged")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5_000_000
 
 
 def test_chunk_that_is_not_packed(path: Path) -> None:
@@ -430,6 +436,7 @@ def test_other_filters(path: Path, options: dict) -> None:
         {"data": ["a", "b"], "dtype": h5py.string_dtype()},
         {"data": "a", "dtype": h5py.string_dtype()},
         {"data": [b"a", b"b"], "dtype": "S1"},
+        {"data": [b"1", b"2"], "dtype": h5py.string_dtype("utf-8", 1)},
         {"data": np.arange(3, dtype=">i4")},
         {"data": np.array([1j])},
         {"data": np.array([1.5], np.float16)},

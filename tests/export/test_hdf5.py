@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -476,6 +477,46 @@ def test_geometry_that_makes_no_sense(tmp_path: Path) -> None:
         rewritten(path, put("projections", "c", "stride", stride))
         with pytest.raises(SpikegraphError):
             load_graph(path)
+
+
+HOSTILE = [
+    *(2**70, -(2**70), 0, -1, 1.5, float("nan"), float("inf"), "", "in", None, True),
+    *([], [2**70], [-1], [0], [1, 2], [1, 2, 3], ["in"], [[1]]),
+    *(np.array([]), np.array(2**63, np.uint64), np.array(-(2**63)), np.array(1e300), np.array([[True]])),
+    *(np.zeros((1, 1, 1, 1, 1), int), np.zeros((0, 2, 3, 1), int), np.zeros((), int)),
+]
+
+
+@pytest.mark.parametrize("kind", GEOMETRY)
+def test_any_value_in_any_field_is_refused_or_legal(tmp_path_factory: pytest.TempPathFactory, kind: str) -> None:
+    path = tmp_path_factory.mktemp("graph") / "graph.h5"
+    weight_shape, geometry, source, target = GEOMETRY[kind]
+    save_graph(
+        Graph(
+            inputs={"in": Input(shape=source)},
+            populations={"p": Population(shape=target, threshold_mant=1)},
+            projections={
+                "w": PROJECTIONS[kind](source="in", target="p", weight=np.zeros(weight_shape, int), **geometry)
+            },
+            outputs={"out": Output(population="p")},
+            n_steps=1,
+            coding=InputCoding(kind="rate"),
+        ),
+        path,
+    )
+    original = path.read_bytes()
+    tree = read_container(path, "graph")
+    places = [("inputs", "in"), ("populations", "p"), ("projections", "w"), ("outputs", "out")]
+
+    @settings(max_examples=40, deadline=None)
+    @given(st.sampled_from([(g, n, field) for g, n in places for field in tree[g][n]]), st.sampled_from(HOSTILE))
+    def check(place: tuple[str, str, str], value: Any) -> None:
+        path.write_bytes(original)
+        rewritten(path, put(*place, value))
+        with suppress(SpikegraphError):
+            load_graph(path)
+
+    check()
 
 
 def test_content_that_differs(path: Path) -> None:
