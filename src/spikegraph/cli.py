@@ -17,7 +17,7 @@ from rich.table import Table
 from spikegraph import __version__, stages
 from spikegraph.export.errors import SpikegraphError
 
-_TERMINAL = Console(highlight=False)
+_TERMINAL = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 _MESSAGES = Console(stderr=True, highlight=False, soft_wrap=True)
 _path = click.Path(path_type=Path)
 
@@ -173,10 +173,10 @@ def inspect(graph: Path, as_json: bool) -> None:
     )
     _table(
         "",
-        ["projection", "kind", "weights", "nonzero", "range", "bits", "exponent", "delay"],
+        ["projection", "kind", "weights", "nonzero", "range", "step", "bits", "exponent", "delay"],
         [
             [f"{p['source']} → {p['target']}", p["kind"], f"{p['weights']:,}", f"{p['nonzero']:,}", span(p["weight"])]
-            + [str(p[key]) for key in ("bits", "weight_exp", "delay_steps")]
+            + [str(p[key]) for key in ("step", "bits", "weight_exp", "delay_steps")]
             for p in found["projections"].values()
         ],
     )

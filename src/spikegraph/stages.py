@@ -12,6 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from spikegraph import __version__
 from spikegraph.export import formats
 from spikegraph.export.check import Bounds, bounds, problems
@@ -164,6 +166,7 @@ def inspect(path: str | Path) -> dict[str, Any]:
                 "weights": int(p.weight.size),
                 "nonzero": int((p.weight != 0).sum()),
                 "weight": _range(p.weight),
+                "step": _step(p.weight),
                 "bits": _bits(p.weight),
                 "weight_exp": p.weight_exp,
                 "delay_steps": p.delay_steps,
@@ -181,10 +184,15 @@ def _range(array: Array) -> list[int]:
     return [int(array.min()), int(array.max())] if array.size else [0, 0]
 
 
+def _step(weight: Array) -> int:
+    """Largest number that divides every weight."""
+    return max(1, int(np.gcd.reduce(weight, axis=None)))
+
+
 def _bits(weight: Array) -> int:
-    """Width of the narrowest signed integer that holds every weight."""
-    low, high = _range(weight)
-    return max(int(high).bit_length(), (-int(low) - 1).bit_length() if low < 0 else 0) + 1
+    """Width of the narrowest signed integer that holds every weight, counted in steps."""
+    low, high = (end // _step(weight) for end in _range(weight))
+    return max(high.bit_length() if high > 0 else 0, (-low - 1).bit_length() if low < 0 else 0) + 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,307 @@
+"""The path a user walks, through the command line, on a network small enough for a test."""
+
+import json
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from spikegraph import stages
+from spikegraph.cli import main
+from spikegraph.export import formats
+from spikegraph.export.graph import Dense, Graph, Input, Output, Population
+from spikegraph.hwsim.run import load_run
+
+RECIPE = """
+name = "tiny"
+[data]
+set = "digits"
+[coding]
+n_steps = 6
+[network]
+hidden = [16]
+tau_mem = 5e-3
+[quantization]
+chip = "loihi1"
+[training]
+epochs = 2
+batch_size = 128
+learning_rate = 5e-3
+"""
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(a) for a in arguments], catch_exceptions=False)
+
+
+def refused(*arguments: object) -> str:
+    """Call with bad input: exit code 2, one message on stderr, nothing on stdout."""
+    result = call(*arguments)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("path")
+    (folder / "tiny.toml").write_text(RECIPE)
+    assert call("train", folder / "tiny.toml", "--out", folder / "run").exit_code == 0
+    assert call("export", folder / "run", "-o", folder / "net.h5").exit_code == 0
+    return folder
+
+
+@pytest.fixture
+def net(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(trained / "net.h5", tmp_path / "net.h5"))
+
+
+def test_training_leaves_recipe_checkpoint_log_and_summary(trained: Path) -> None:
+    assert {f.name for f in (trained / "run").iterdir()} == {
+        "recipe.toml",
+        "checkpoint.safetensors",
+        "log.csv",
+        "summary.json",
+    }
+    assert json.loads((trained / "run/summary.json").read_text())["epochs"] == 2
+
+
+def test_export_reports_what_it_changed(trained: Path, tmp_path: Path) -> None:
+    result = call("export", trained / "run", "-o", tmp_path / "n.h5", "--chip", "loihi2", "--json")
+    report = json.loads(result.stdout)
+    assert report["chip"] == "loihi2"
+    assert set(report["projections"]) == {"input_to_hidden", "hidden_to_output"}
+    assert not report["populations"]["hidden"]["folded"]
+
+
+def test_export_is_reproducible_to_the_byte(trained: Path, tmp_path: Path) -> None:
+    call("export", trained / "run", "-o", tmp_path / "again.h5")
+    assert (tmp_path / "again.h5").read_bytes() == (trained / "net.h5").read_bytes()
+
+
+def test_provenance_names_seed_data_and_checkpoint(net: Path) -> None:
+    provenance = json.loads(call("inspect", net, "--json").stdout)["provenance"]
+    assert provenance["seed"] == 0
+    assert provenance["data"] == "digits:train"
+    assert len(provenance["checkpoint_sha256"]) == 64
+
+
+def test_inspect_shows_populations_and_bits(net: Path) -> None:
+    result = call("inspect", net)
+    assert result.exit_code == 0
+    assert "hidden" in result.stdout
+    found = json.loads(call("inspect", net, "--json").stdout)
+    assert found["projections"]["input_to_hidden"]["bits"] <= 8
+    assert found["projections"]["input_to_hidden"]["step"] == 2
+    assert found["populations"]["output"]["depth"] == 2
+
+
+def test_check_says_yes_for_its_chip_and_no_for_another(net: Path) -> None:
+    assert call("check", net, "--chip", "loihi1").exit_code == 0
+    no = call("check", net, "--chip", "generic", "--weight-bits", "2")
+    assert no.exit_code == 1
+    assert "outside -2…1" in no.stdout
+
+
+def test_simulate_writes_a_run_that_agrees_with_what_it_prints(net: Path, tmp_path: Path) -> None:
+    result = call(
+        "simulate",
+        net,
+        "--data",
+        "digits:test",
+        "-o",
+        tmp_path / "run.h5",
+        "--json",
+        "--samples",
+        40,
+        "--record",
+        "hidden",
+    )
+    assert result.exit_code == 0
+    run, printed = load_run(tmp_path / "run.h5"), json.loads(result.stdout)
+    assert run.summary() == printed
+    assert run.traces["hidden"]["u"].shape == (6, 40, 16)
+    # 16 hidden + 10 output neurons × 6 steps = 156 updates a sample
+    assert printed["per_sample"]["window"]["neuron_updates"] == 156
+    # dense network: 64 × 16 + 16 × 10 = 1,184 MACs
+    assert printed["dense_macs"] == {"once": 1184, "every_step": 1184 * 6}
+
+
+def test_simulate_in_batches_gives_what_one_batch_gives(net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = stages.simulate(net, "digits:test", samples=50)
+    monkeypatch.setattr(stages, "_BATCH", 7)
+    parts = stages.simulate(net, "digits:test", samples=50)
+    assert np.array_equal(whole.output_spikes, parts.output_spikes)
+    assert whole.summary() == parts.summary()
+
+
+def test_steps_shorten_the_window(net: Path) -> None:
+    result = call("simulate", net, "--data", "digits:test", "--steps", 3, "--samples", 5, "--json")
+    assert json.loads(result.stdout)["n_steps"] == 3
+
+
+def test_torch_simulation_and_graph_agree_on_the_whole_test_split(net: Path) -> None:
+    result = call("verify", net, "--against", "torch", "--data", "digits:test", "--json")
+    assert result.exit_code == 0
+    (place,) = json.loads(result.stdout)["places"]
+    assert place["identical"]
+    assert place["n_samples"] == 360
+    # (16 + 10 neurons) × 6 steps × 360 samples × (s, u, v)
+    assert place["n_compared"] == 26 * 6 * 360 * 3
+
+
+def test_lava_agrees_on_fifty_samples(net: Path) -> None:
+    result = call("verify", net, "--against", "lava", "--data", "digits:test", "--samples", 50, "--json")
+    (place,) = json.loads(result.stdout)["places"]
+    assert place["identical"]
+    assert place["variables"] == ["u", "v", "s"] or sorted(place["variables"]) == ["s", "u", "v"]
+    assert place["n_samples"] == 50
+    assert result.exit_code == 0
+
+
+def test_verify_says_no_and_where_when_a_weight_was_changed(trained: Path, net: Path) -> None:
+    graph = stages.load_integer(net)
+    p = graph.projections["input_to_hidden"]
+    weight = p.weight.copy()
+    weight[3] = -weight[3]
+    changed = Graph(
+        **{
+            **vars(graph),
+            "projections": {
+                **graph.projections,
+                "input_to_hidden": Dense(source=p.source, target=p.target, weight=weight),
+            },
+        }
+    )
+    formats.save(changed, net)
+    result = call("verify", net, "--against", "torch", "--data", "digits:test", "--samples", 4)
+    assert result.exit_code == 1
+    assert "first difference at sample 0" in result.stdout
+    assert "population hidden, neuron 3, u" in result.stdout
+
+
+def test_build_leaves_a_folder(net: Path, tmp_path: Path) -> None:
+    assert call("build", net, "--target", "lava", "-o", tmp_path / "lava").exit_code == 0
+    assert (tmp_path / "lava/run.py").is_file()
+
+
+def test_version_and_help() -> None:
+    assert "spikegraph, version" in call("--version").stdout
+    for command in ("train", "export", "inspect", "check", "simulate", "build", "verify", "demo"):
+        assert "--help" in call(command, "--help").stdout
+
+
+def tiny_graph(**changes: object) -> Graph:
+    fields = {
+        "inputs": {"input": Input(shape=(2,))},
+        "populations": {"a": Population(shape=(2,), threshold_mant=3)},
+        "projections": {"p": Dense(source="input", target="a", weight=np.eye(2, dtype=int))},
+        "outputs": {"output": Output(population="a")},
+        "n_steps": 4,
+    }
+    return Graph(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+BAD_FILES = {
+    "text": b"not a graph",
+    "empty": b"",
+    "signature only": b"\x89HDF\r\n\x1a\n",
+}
+
+
+@pytest.mark.parametrize("content", BAD_FILES.values(), ids=list(BAD_FILES))
+@pytest.mark.parametrize("command", ["inspect", "check", "simulate", "build", "verify"])
+def test_a_wrong_file_is_refused_by_every_command(command: str, content: bytes, tmp_path: Path) -> None:
+    file, out = tmp_path / "net.h5", tmp_path / "out"
+    file.write_bytes(content)
+    options = {
+        "simulate": ["--data", "digits:test", "-o", tmp_path / "out.h5"],
+        "build": ["--target", "lava", "-o", out],
+        "verify": ["--against", "lava", "--data", "digits:test"],
+    }
+    assert str(file) in refused(command, file, *options.get(command, [])).replace("\n", "")
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_truncated_graph_is_refused(net: Path) -> None:
+    net.write_bytes(net.read_bytes()[:-100])
+    assert "net.h5" in refused("inspect", net)
+
+
+def test_a_newer_version_is_refused(net: Path) -> None:
+    with h5py.File(net, "r+") as file:
+        file.attrs["version"] = 2
+    assert "version 2" in refused("inspect", net)
+
+
+def test_a_missing_data_set_in_the_file_is_refused(net: Path) -> None:
+    with h5py.File(net, "r+") as file:
+        names: list[str] = []
+        file.visit(names.append)
+        del file[next(n for n in names if n.endswith("weight"))]
+    assert refused("inspect", net)
+
+
+def test_an_illegal_graph_is_no_for_check_and_refused_by_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    illegal = tiny_graph(populations={"a": Population(shape=(2,), threshold_mant=0)})
+    monkeypatch.setattr("spikegraph.export.hdf5.require_legal", lambda graph: None)
+    formats.save(illegal, tmp_path / "net.h5")
+    monkeypatch.undo()
+    no = call("check", tmp_path / "net.h5")
+    assert no.exit_code == 1
+    assert "threshold_mant = 0" in no.stdout
+    assert "threshold_mant = 0" in refused("inspect", tmp_path / "net.h5")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["train", "no-such-recipe", "--out", "x"], "choose one of"),
+        (["train", "stl-digits", "--out", "x", "--epochs", 0], "epochs"),
+        (["train", "stl-digits", "--out", "x", "--chip", "loihi9"], "loihi9"),
+        (["train", "stl-mnist-mlp", "--out", "x", "--data", "empty"], "does not hold mnist"),
+        (["train", "zero.toml", "--out", "x"], "v_threshold"),
+        (["export", "empty", "-o", "x.h5"], "no training run"),
+        (["inspect", "absent.h5"], "absent.h5"),
+        (["inspect", "net.txt"], ".h5"),
+        (["check", "net.h5", "--chip", "loihi9"], "choose one of"),
+        (["simulate", "net.h5", "--data", "digits:test", "--samples", 0], "--samples"),
+        (["simulate", "net.h5", "--data", "digits:middle"], "digits:test"),
+        (["simulate", "net.h5", "--data", "imagenet"], "choose one of"),
+        (["simulate", "net.h5", "--data", "digits:test", "--engine", "warp"], "reference"),
+        (["simulate", "net.h5", "--data", "digits:test", "--steps", 0], "n_steps"),
+        (["simulate", "net.h5", "--data", "digits:test", "--record", "nobody"], "hidden"),
+        (["simulate", "net.h5", "--data", "digits:test", "-o", "no/such/run.h5"], "no/such"),
+        (["build", "net.h5", "--target", "loihi3", "-o", "x"], "lava"),
+        (["verify", "net.h5", "--against", "lava", "--data", "digits:test", "--samples", 0], "--samples"),
+        (["verify", "net.h5", "--against", "paper", "--data", "digits:test"], "torch"),
+        (["verify", "net.h5", "--against", "torch", "--data", "digits:test", "--run", "empty"], "--run"),
+    ],
+)
+def test_bad_input_is_one_message_and_leaves_nothing(
+    arguments: list[object], says: str, net: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(net.parent)
+    Path("empty").mkdir()
+    Path("net.txt").write_text("text")
+    Path("zero.toml").write_text(RECIPE.replace("[quantization]", "v_threshold = 0\n[quantization]"))
+    before = sorted(Path().rglob("*"))
+    assert says in refused(*arguments).replace("\n", " ")
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_a_data_set_of_another_size_is_refused(tmp_path: Path) -> None:
+    graph = tiny_graph()
+    formats.save(graph, tmp_path / "net.h5")
+    assert "64 values" in refused("simulate", tmp_path / "net.h5", "--data", "digits:test").replace("\n", " ")
+
+
+def test_a_run_is_no_graph(net: Path, tmp_path: Path) -> None:
+    call("simulate", net, "--data", "digits:test", "--samples", 3, "-o", tmp_path / "run.h5")
+    assert "run" in refused("inspect", tmp_path / "run.h5")
