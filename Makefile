@@ -23,7 +23,7 @@ demo: setup
 	$(BIN)/spikegraph demo --out $(OUT)
 
 test: setup
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

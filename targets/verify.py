@@ -7,7 +7,7 @@ every population, and u and v where it can. The command line turns a difference 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -90,6 +90,19 @@ class Comparison:
         share = f"{self.n_different:,} of {self.n_compared:,} values differ"
         return f"{self.place}: first difference at {where}: {values} ({share})"
 
+    def then(self, later: Comparison) -> Comparison:
+        """Join with the same place's comparison over the samples that follow."""
+        first = self.first
+        if first is None and later.first is not None:
+            first = replace(later.first, sample=later.first.sample + self.n_samples)
+        return replace(
+            self,
+            n_samples=self.n_samples + later.n_samples,
+            n_compared=self.n_compared + later.n_compared,
+            n_different=self.n_different + later.n_different,
+            first=first,
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return the comparison as plain JSON."""
         first = None if self.first is None else {**vars(self.first), "neuron": list(self.first.neuron)}
@@ -106,6 +119,11 @@ class Verification:
     def identical(self) -> bool:
         """Whether every place computes the same as the reference engine."""
         return all(comparison.identical for comparison in self.comparisons)
+
+    def then(self, later: Verification) -> Verification:
+        """Join with the same places' verification over the samples that follow."""
+        pairs = zip(self.comparisons, later.comparisons, strict=True)
+        return Verification(comparisons=tuple(one.then(other) for one, other in pairs))
 
     def __str__(self) -> str:
         return "\n".join(str(comparison) for comparison in self.comparisons)

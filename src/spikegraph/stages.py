@@ -27,7 +27,7 @@ from spikegraph.export.quantize import QuantizationReport, quantize
 from spikegraph.hwsim import run as runs
 from spikegraph.hwsim.simulate import rasters_of
 from spikegraph.hwsim.simulate import simulate as simulate_samples
-from spikegraph.targets.verify import PLACES, Comparison, Place, Verification
+from spikegraph.targets.verify import PLACES, Place, Verification
 from spikegraph.targets.verify import verify as verify_places
 from spikegraph.trainer.data import load_data, load_split
 
@@ -100,6 +100,7 @@ def export(
     from spikegraph.trainer.loop import CHECKPOINT, input_coding, load_run, readout_of
     from spikegraph.trainer.lower import lower
 
+    _require_folder_of(out)
     folder = Path(run)
     recipe, network = load_run(folder)
     trained_for = recipe.quantization
@@ -124,6 +125,12 @@ def export(
     graph, report = quantize(float_graph, load_chip(chip or "loihi1", weight_bits=weight_bits))
     formats.save(graph, out)
     return graph, report
+
+
+def _require_folder_of(out: str | Path | None) -> None:
+    """Refuse a file whose folder does not exist before any work is done for it."""
+    if out is not None and not Path(out).parent.is_dir():
+        raise OptionError(str(out), f"there is no folder {Path(out).parent}", "make the folder, or name another file")
 
 
 def load_integer(path: str | Path) -> Graph:
@@ -262,11 +269,14 @@ def simulate(
     record : collection of str
         Populations whose states are kept at every step.
     """
+    _require_folder_of(out)
     graph = load_integer(path)
     if n_steps is not None:
         graph = replace(graph, n_steps=n_steps)
     split = load_split(data, Path(data_dir) if data_dir else None)
     split = split if samples is None else split.first(samples)
+
+    progress(f"simulate {split.name}", 0, len(split))
 
     def batches() -> Any:
         for x, label, index in split.batches(_input_shape(graph), _BATCH):
@@ -326,15 +336,17 @@ def verify(
     for name in against:
         if name not in known:
             raise OptionError("--against", f"{name!r} is not known", f"choose among {', '.join(known)}")
-    x, _, index = next(split.batches(_input_shape(graph), len(split)))
     places = {name: _torch_place(graph, run) if name == "torch" else PLACES[name] for name in against}
-    rasters = rasters_of(graph, x, index)
-    comparisons: list[Comparison] = []
-    for done, (name, place) in enumerate(places.items()):
-        progress(f"verify in {name}", done, len(places))
-        comparisons += verify_places(graph, rasters, {name: place}).comparisons
-    progress("verify", len(places), len(places))
-    return Verification(comparisons=tuple(comparisons))
+    whole: Verification | None = None
+    what = f"verify against {', '.join(places)}"
+    progress(what, 0, len(split))
+    for x, _, index in split.batches(_input_shape(graph), _BATCH):
+        part = verify_places(graph, rasters_of(graph, x, index), places)
+        whole = part if whole is None else whole.then(part)
+        progress(what, int(index[-1]) + 1, len(split))
+    if whole is None:
+        raise OptionError("--data", f"{split.name} is empty", "choose another split")
+    return whole
 
 
 def _torch_place(graph: Graph, run: str | Path | None) -> Place:
