@@ -176,14 +176,16 @@ def _find_idx(name: str, folder: Path) -> dict[str, Path]:
     files = IDX[name][1]
     if not folder.is_dir():
         raise DataError(str(folder), "is not a folder", f"name the folder that holds {name}'s idx files")
-    for candidate in (folder, folder / name):
-        found = {
-            stem: path for stem in files for path in (candidate / f"{stem}.gz", candidate / stem) if path.is_file()
-        }
-        if len(found) == len(files):
-            return found
-    what = f"does not hold {name}: {', '.join(files)} (plain or .gz)"
-    raise DataError(str(folder), what, "name the folder that holds these four files")
+    candidates = [
+        {stem: path for stem in files for path in (place / f"{stem}.gz", place / stem) if path.is_file()}
+        for place in (folder, folder / name)
+    ]
+    most = max(candidates, key=len)
+    if len(most) < len(files):
+        missing = ", ".join(stem for stem in files if stem not in most)
+        what = f"does not hold {name}: {missing} (plain or .gz) {'is' if len(most) == 3 else 'are'} missing"
+        raise DataError(str(folder), what, "name the folder that holds its four idx files")
+    return most
 
 
 def _fetch_idx(name: str) -> dict[str, Path]:
@@ -198,12 +200,13 @@ def _fetch_idx(name: str) -> dict[str, Path]:
                     known_hash=f"md5:{file.gz_md5}",
                     fname=f"{stem}.gz",
                     path=pooch.os_cache("spikegraph") / name,
+                    progressbar=True,
                 )
             )
             for stem, file in files.items()
         }
     except (OSError, ValueError) as error:
-        remedy = "put its four idx files into a folder and name it with --data-dir"
+        remedy = "put its four idx files into a folder and name it with --data (train) or --data-dir"
         raise DataError(name, "is not on this machine and could not be fetched", remedy) from error
 
 

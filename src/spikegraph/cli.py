@@ -86,7 +86,7 @@ def main() -> None:
 @main.command()
 @click.argument("recipe")
 @click.option("--out", required=True, type=_path, help="Folder for the checkpoint, the log and the summary.")
-@click.option("--data", "data_dir", type=_path, help="Folder of the data set's files (mnist, fashion-mnist).")
+@click.option("--data", "--data-dir", "data_dir", type=_path, help="Folder of the data set's files (mnist, fashion-mnist).")
 @click.option("--seed", type=int, help="In place of the recipe's.")
 @click.option("--epochs", type=int, help="In place of the recipe's.")
 @click.option("--chip", help="In place of the recipe's: loihi1, loihi2, generic, or none to train in floats.")
