@@ -17,21 +17,27 @@ from spikegraph.trainer.neurons import Dynamics, Window, float_window, integer_w
 from spikegraph.trainer.quantizers import quantize_dense
 
 _EXACT_FLOAT32 = 1 << 24
-_SMALLEST_THRESHOLD = 1e-3
+_LEAST_THRESHOLD = 1e-3  # of the value where training starts
 
 
 def exact_linear(s: Tensor, weight: Tensor, largest_input: int) -> Tensor:
     """Return s · weightᵀ of whole numbers without rounding, whatever the order of summation.
 
     float32 holds every partial sum exactly while it stays below 2^24; beyond that, and where float32 products may be
-    shortened (TF32), float64 does.
+    shortened (TF32, bfloat16), float64 does.
     """
     bound = weight.detach().abs().sum(dim=1).max() * largest_input
-    device = s.device.type
-    with torch.autocast(device_type=device, enabled=False):
-        if bound < _EXACT_FLOAT32 and (device == "cpu" or torch.get_float32_matmul_precision() == "highest"):
+    with torch.autocast(device_type=s.device.type, enabled=False):
+        if bound < _EXACT_FLOAT32 and _whole_float32():
             return functional.linear(s.float(), weight.float())
         return functional.linear(s.double(), weight.double())
+
+
+def _whole_float32() -> bool:
+    try:
+        return torch.get_float32_matmul_precision() == "highest"
+    except RuntimeError:  # torch does not say, once a back end's own `fp32_precision` was set
+        return False
 
 
 class SpikingDense(nn.Module):
@@ -81,6 +87,7 @@ class SpikingDense(nn.Module):
         super().__init__()
         self.n_in, self.n_out, self.chip, self.largest_input = n_in, n_out, chip, largest_input
         self.tau_mem, self.tau_syn, self.dt = tau_mem, tau_syn, dt
+        self._least_threshold = _LEAST_THRESHOLD * v_threshold
         self.weight = nn.Parameter(torch.empty(n_out, n_in))
         nn.init.uniform_(self.weight, -math.sqrt(3 / n_in), math.sqrt(3 / n_in))
         self.bias = nn.Parameter(torch.zeros(n_out), requires_grad=bias)
@@ -107,7 +114,7 @@ class SpikingDense(nn.Module):
 
     def positive_threshold(self) -> Tensor:
         """Return the threshold, kept above 0."""
-        return self.v_threshold.clamp(min=_SMALLEST_THRESHOLD)
+        return self.v_threshold.clamp(min=self._least_threshold)
 
     @torch.no_grad()
     def threshold_in_v(self) -> Tensor:

@@ -6,9 +6,11 @@ Everything random in epoch e follows from (seed, e) alone, so that a run that wa
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,10 @@ from torch.nn import functional
 from spikegraph.export.coding import InputCoding, Readout
 from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import OptionError, SpikegraphError
+from spikegraph.export.quantize import quantize
 from spikegraph.trainer.checkpoint import load_checkpoint, read_progress, save_checkpoint
 from spikegraph.trainer.data import DataSet, Split
+from spikegraph.trainer.lower import lower
 from spikegraph.trainer.network import SpikingNetwork, build_network
 from spikegraph.trainer.recipe import Recipe, load_recipe
 
@@ -40,20 +44,30 @@ class TrainingRun:
     data : DataSet
     device : str
         "cpu" or "cuda".
+
+    Raises
+    ------
+    OptionError
+        There is no such device.
+    GraphError
+        The chip cannot hold such a network.
     """
 
     def __init__(self, recipe: Recipe, data: DataSet, device: str = "cpu") -> None:
-        self.recipe, self.data, self.device = recipe, data, device
+        self.recipe, self.data, self.device = recipe, data, _checked_device(device)
         n_in = math.prod(data.train.x.shape[1:])
-        self.network = build_network(recipe, n_in, data.n_classes).to(device)
+        self.network = build_network(recipe, n_in, data.n_classes).to(self.device)
         self.n_in = n_in
         order = np.random.default_rng([recipe.training.seed, 0]).permutation(len(data.train))
-        n_validation = max(1, round(recipe.data.validation * len(order)))
+        n_validation = min(max(1, round(recipe.data.validation * len(order))), len(order) - 1)
         self.held_out, self.used = np.sort(order[:n_validation]), np.sort(order[n_validation:])
         self.history: list[dict[str, float]] = []
         trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         settings = recipe.training
         self.optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        if recipe.chip is not None:  # what the chip cannot hold is refused now, not after training
+            graph = lower(self.network, n_steps=recipe.coding.n_steps, coding=self.coding, readout=readout_of(recipe))
+            quantize(graph, recipe.chip)
 
     @property
     def coding(self) -> InputCoding:
@@ -61,22 +75,33 @@ class TrainingRun:
         return input_coding(self.recipe)
 
     def train(self, folder: Path, progress: Progress) -> dict[str, Any]:
-        """Train to the end, with a checkpoint in `folder` after every epoch; return the summary."""
-        settings = self.recipe.training
+        """Train to the end, with a checkpoint in `folder` after every epoch; return the summary.
+
+        Raises
+        ------
+        SpikegraphError
+            The loss or a parameter is no longer finite; the checkpoint of the epoch before stays.
+        """
         widest = max(layer.weight.numel() for layer in self.network.named_layers().values())
-        if settings.batch_size * widest < _WORTH_THREADS:
-            torch.set_num_threads(1)
+        with _threads(self.recipe.training.batch_size * widest >= _WORTH_THREADS):
+            return self._train(folder, progress)
+
+    def _train(self, folder: Path, progress: Progress) -> dict[str, Any]:
+        settings = self.recipe.training
         for epoch in range(len(self.history), settings.epochs):
             self._set_learning_rate(epoch)
             loss = self._epoch(epoch, progress)
-            if not math.isfinite(loss):
-                remedy = "train with a smaller learning rate"
-                raise SpikegraphError(f"epoch {epoch + 1}", f"the loss is {loss}", remedy)
+            # A NaN weight need not show in the loss: cast to the chip's integers it is a number again.
+            lost = [name for name, value in self.network.named_parameters() if not value.isfinite().all()]
+            if lost or not math.isfinite(loss):
+                what = f"the loss is {loss}" + (f", and {', '.join(lost)} not finite" if lost else "")
+                raise SpikegraphError(f"epoch {epoch + 1}", what, "train with a smaller learning rate")
             accuracy = self.accuracy(self.data.train, self.held_out)
             self.history.append({"epoch": epoch + 1, "loss": loss, "validation_accuracy": accuracy})
             progress_so_far = {"history": self.history, "n_in": self.n_in, "n_classes": self.data.n_classes}
             save_checkpoint(folder / CHECKPOINT, self.network, self.optimizer, progress_so_far)
             self._write_log(folder / LOG)
+        self._write_log(folder / LOG)  # a run that was stopped right after its last checkpoint lacks a line
         summary = {
             "recipe": self.recipe.model_dump(mode="json"),
             "epochs": settings.epochs,
@@ -135,10 +160,35 @@ class TrainingRun:
         return n_correct / len(chosen)
 
     def _write_log(self, path: Path) -> None:
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(self.history[0]))
-            writer.writeheader()
-            writer.writerows(self.history)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(self.history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.history)
+        _write_whole(path, text.getvalue())
+
+
+@contextmanager
+def _threads(worth: bool) -> Iterator[None]:
+    """Let torch use one thread for a while unless more are worth it, then as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if worth else 1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _checked_device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise OptionError("--device", f"{name!r} is no device to train on", "use cpu or cuda")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        what = f"{name!r}, but torch {torch.__version__} finds {torch.cuda.device_count()} CUDA devices here"
+        raise OptionError("--device", what, "use cpu, or install a torch that fits the machine's GPU and driver")
+    return device
 
 
 def input_coding(recipe: Recipe) -> InputCoding:
@@ -178,18 +228,25 @@ def train_recipe(
     Raises
     ------
     OptionError
-        The folder holds a run already and `resume` is not set, or holds a run of another recipe.
+        The folder holds a run already and `resume` is not set, or holds a run of another recipe, or cannot be made;
+        there is no such device.
+    GraphError
+        The chip cannot hold such a network.
     """
-    if (folder / RECIPE).exists():
+    trained = (folder / CHECKPOINT).exists()  # a recipe alone is a run that did not finish an epoch: start over
+    if trained:
         if not resume:
             raise OptionError(str(folder), "holds a training run already", "add --resume, or choose another --out")
         if load_recipe(folder / RECIPE) != recipe:
             what = "holds a run with other settings"
             raise OptionError(str(folder), what, "resume with the settings of that run, or choose another --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_whole(folder / RECIPE, tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)))
     run = TrainingRun(recipe, data, device)
-    if (folder / CHECKPOINT).exists():
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_whole(folder / RECIPE, tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)))
+    except OSError as error:
+        raise OptionError(str(folder), f"cannot be written ({error})", "choose another --out") from error
+    if trained:
         run.history = load_checkpoint(folder / CHECKPOINT, run.network, run.optimizer)["history"]
     return run.train(folder, progress)
 

@@ -166,6 +166,8 @@ class _LIF(torch.autograd.Function):
             grad = carried_v * (1 - s[t]) if dynamics.reset == "zero" else carried_v  # w.r.t. v before reset
             if grad_s is not None:
                 through_spike = grad_s[t] * surrogate((v_before_reset[t] - threshold_v) / threshold_v) / threshold_v
+                if integrates.ndim:
+                    through_spike = through_spike * integrates[t]  # a neuron that pauses is not compared
                 grad_threshold -= through_spike
                 grad = grad + through_spike
             if grad_v is not None:

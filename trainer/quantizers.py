@@ -59,7 +59,8 @@ def quantize_dense(weight: Tensor, v_threshold: Tensor, bias: Tensor, chip: Chip
     if chip.threshold_mant.shared and v_threshold.ndim:
         weight, bias = fold_threshold("Dense", weight, v_threshold), bias / v_threshold
         v_threshold = torch.ones((), dtype=weight.dtype, device=weight.device)
-    scale = weight_scale(weight.detach(), chip.weight.format)
+    # A GPU divides by a Python number as a product with its reciprocal, which may be a bit off; a CPU does divide.
+    scale = weight_scale(weight.detach().abs().max().cpu(), chip.weight.format).to(weight.device)
     if scale == 0:
         scale = 1.0
     mant, exp = quantize_bias(bias.detach(), scale, chip.bias_mant.format, chip.bias_exp.format)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from spikegraph.export.chips import Chip, load_chip
-from spikegraph.export.errors import RecipeError
+from spikegraph.export.errors import ChipError, RecipeError
 
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -41,8 +41,8 @@ class NetworkSection(_Section):
 
     hidden: tuple[Count, ...]
     dt: Positive = 1e-3
-    tau_mem: Positive
-    tau_syn: float = Field(default=0.0, ge=0)
+    tau_mem: float = Field(gt=0, description="inf: no leak")
+    tau_syn: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     v_threshold: Positive = 1.0
     threshold_per: Literal["layer", "neuron"] = "neuron"
     train_threshold: bool = True
@@ -59,6 +59,22 @@ class QuantizationSection(_Section):
     chip: str = "none"
     weight_bits: int | None = Field(default=None, ge=2, le=16)
 
+    @model_validator(mode="after")
+    def _exists(self) -> Self:
+        try:
+            self.profile()
+        except ChipError as error:  # now, not after training
+            raise ValueError(str(error)) from error
+        return self
+
+    def profile(self) -> Chip | None:
+        """Load the chip; None for "none"."""
+        if self.chip != "none":
+            return load_chip(self.chip, weight_bits=self.weight_bits)
+        if self.weight_bits is not None:
+            raise ChipError("chip 'none'", f"trains in floats, but weight_bits is {self.weight_bits}", "name a chip")
+        return None
+
 
 class TrainingSection(_Section):
     """The loop: Adam with a cosine learning rate."""
@@ -66,7 +82,7 @@ class TrainingSection(_Section):
     epochs: Count
     batch_size: Count
     learning_rate: Positive
-    weight_decay: float = Field(default=0.0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     seed: int = Field(default=0, ge=0, lt=1 << 63)
 
 
@@ -83,15 +99,14 @@ class Recipe(_Section):
     @property
     def chip(self) -> Chip | None:
         """The chip that training computes for; None for floats."""
-        if self.quantization.chip == "none":
-            return None
-        return load_chip(self.quantization.chip, weight_bits=self.quantization.weight_bits)
+        return self.quantization.profile()
 
     def changed(self, *, seed: int | None = None, epochs: int | None = None, chip: str | None = None) -> Recipe:
         """Return the recipe with the options of the command line in place of its own values."""
         raw = self.model_dump()
         raw["training"] |= {k: v for k, v in (("seed", seed), ("epochs", epochs)) if v is not None}
-        raw["quantization"] |= {"chip": chip} if chip is not None else {}
+        if chip not in (None, self.quantization.chip):
+            raw["quantization"] = {"chip": chip}  # the width of weights was the other chip's
         return _validated(raw, "options")
 
 
@@ -129,12 +144,10 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
 
 def _validated(raw: dict[str, object], where: str) -> Recipe:
     try:
-        recipe = Recipe.model_validate(raw)
+        return Recipe.model_validate(raw)
     except ValidationError as error:
         found = "; ".join(
             f"{'.'.join(str(part) for part in item['loc'])}: {item['msg'].lower()} (got {item['input']!r})"
             for item in error.errors()
         )
         raise RecipeError(where, found, "mend these values") from error
-    _ = recipe.chip  # an unknown chip is an error now, not after training
-    return recipe
