@@ -19,6 +19,7 @@ from spikegraph.export.errors import SpikegraphError
 
 _TERMINAL = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 _MESSAGES = Console(stderr=True, highlight=False, soft_wrap=True)
+_EXTRAS = {"torch": "train", "safetensors": "train", "tomli_w": "train", "sklearn": "data", "pooch": "data"}
 _path = click.Path(path_type=Path)
 
 
@@ -31,6 +32,14 @@ class _Commands(click.Group):
         except SpikegraphError as error:
             _MESSAGES.print(f"spikegraph: {error}", markup=False)
             sys.exit(error.exit_code)
+        except ModuleNotFoundError as error:
+            extra = _EXTRAS.get(str(error.name).partition(".")[0])
+            if extra is None:
+                raise
+            _MESSAGES.print(
+                f"spikegraph: {error.name} is not installed; pip install 'spikegraph[{extra}]'", markup=False
+            )
+            sys.exit(2)
         except KeyboardInterrupt:
             _MESSAGES.print("spikegraph: stopped")
             sys.exit(130)
@@ -86,7 +95,9 @@ def main() -> None:
 @main.command()
 @click.argument("recipe")
 @click.option("--out", required=True, type=_path, help="Folder for the checkpoint, the log and the summary.")
-@click.option("--data", "--data-dir", "data_dir", type=_path, help="Folder of the data set's files (mnist, fashion-mnist).")
+@click.option(
+    "--data", "--data-dir", "data_dir", type=_path, help="Folder of the data set's files (mnist, fashion-mnist)."
+)
 @click.option("--seed", type=int, help="In place of the recipe's.")
 @click.option("--epochs", type=int, help="In place of the recipe's.")
 @click.option("--chip", help="In place of the recipe's: loihi1, loihi2, generic, or none to train in floats.")

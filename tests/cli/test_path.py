@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -12,6 +14,7 @@ from click.testing import CliRunner, Result
 from spikegraph import stages
 from spikegraph.cli import main
 from spikegraph.export import formats
+from spikegraph.export.container import Json, read_container, write_container
 from spikegraph.export.graph import Dense, Graph, Input, Output, Population
 from spikegraph.hwsim.run import load_run
 
@@ -189,6 +192,95 @@ def test_build_leaves_a_folder(net: Path, tmp_path: Path) -> None:
     assert (tmp_path / "lava/run.py").is_file()
 
 
+WITHOUT = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {missing!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing())
+from spikegraph.cli import main
+main({arguments!r})
+"""
+
+
+def without(missing: list[str], *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Call in a Python that lacks some packages."""
+    program = WITHOUT.format(missing=missing, arguments=[str(a) for a in arguments])
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+
+def test_who_deploys_needs_no_torch(net: Path) -> None:
+    result = without(["torch", "safetensors"], "simulate", net, "--data", "digits:test", "--samples", 3)
+    assert result.returncode == 0, result.stderr
+    assert "accuracy" in result.stdout
+
+
+def test_a_missing_package_is_one_message(net: Path, tmp_path: Path) -> None:
+    result = without(["torch"], "train", "stl-digits", "--out", tmp_path / "x")
+    assert result.returncode == 2
+    assert result.stderr.strip() == "spikegraph: torch is not installed; pip install 'spikegraph[train]'"
+    result = without(["sklearn"], "simulate", net, "--data", "digits:test")
+    assert result.returncode == 2
+    assert "spikegraph[data]" in result.stderr
+
+
+def unchecked(graph: Graph, path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write a graph that `save` would refuse."""
+    with monkeypatch.context() as patch:
+        patch.setattr("spikegraph.export.hdf5.require_legal", lambda graph: None)
+        formats.save(graph, path)
+    return path
+
+
+ILLEGAL = {
+    "shapes": (
+        {"projections": {"p": Dense(source="input", target="a", weight=np.ones((2, 3), int))}},
+        "expected (2, 2)",
+    ),
+    "weight": (
+        {"projections": {"p": Dense(source="input", target="a", weight=np.full((2, 2), 1 << 20))}},
+        "outside -32768…32767",
+    ),
+    "loop": (
+        {
+            "projections": {
+                "p": Dense(source="input", target="a", weight=np.eye(2, dtype=int)),
+                "r": Dense(source="a", target="a", weight=np.eye(2, dtype=int)),
+            }
+        },
+        "loop without delay",
+    ),
+    "threshold": ({"populations": {"a": Population(shape=(2,), threshold_mant=0)}}, "threshold_mant = 0"),
+}
+
+
+@pytest.mark.parametrize("case", list(ILLEGAL))
+def test_an_illegal_graph_is_no_for_check_and_refused_by_the_rest(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes, says = ILLEGAL[case]
+    path = unchecked(tiny_graph(**changes), tmp_path / "net.h5", monkeypatch)
+    no = call("check", path)
+    assert no.exit_code == 1
+    assert says in no.stdout
+    assert says in refused("simulate", path, "--data", "digits:test", "-o", tmp_path / "run.h5").replace("\n", " ")
+    assert says in refused("build", path, "--target", "lava", "-o", tmp_path / "lava").replace("\n", " ")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_weight_that_is_nan_is_refused(net: Path) -> None:
+    tree = read_container(net, "graph")
+    weight = tree["projections"]["input_to_hidden"]["weight"].astype(np.float64)
+    weight[0, 0] = np.nan
+    tree["projections"]["input_to_hidden"]["weight"] = weight
+    tree["provenance"] = Json(value=tree["provenance"])
+    write_container(net, "graph", tree)
+    assert "input_to_hidden" in refused("inspect", net).replace("\n", "")
+
+
 def test_version_and_help() -> None:
     assert "spikegraph, version" in call("--version").stdout
     for command in ("train", "export", "inspect", "check", "simulate", "build", "verify", "demo"):
@@ -244,19 +336,6 @@ def test_a_missing_data_set_in_the_file_is_refused(net: Path) -> None:
         file.visit(names.append)
         del file[next(n for n in names if n.endswith("weight"))]
     assert refused("inspect", net)
-
-
-def test_an_illegal_graph_is_no_for_check_and_refused_by_the_rest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    illegal = tiny_graph(populations={"a": Population(shape=(2,), threshold_mant=0)})
-    monkeypatch.setattr("spikegraph.export.hdf5.require_legal", lambda graph: None)
-    formats.save(illegal, tmp_path / "net.h5")
-    monkeypatch.undo()
-    no = call("check", tmp_path / "net.h5")
-    assert no.exit_code == 1
-    assert "threshold_mant = 0" in no.stdout
-    assert "threshold_mant = 0" in refused("inspect", tmp_path / "net.h5")
 
 
 @pytest.mark.parametrize(
