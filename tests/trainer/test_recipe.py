@@ -1,0 +1,159 @@
+"""Recipes: each shipped one loads, and every wrong value is named before anything starts."""
+
+import math
+
+import pytest
+import tomli_w
+
+from spikegraph.export.errors import RecipeError
+from spikegraph.trainer.data import DATASETS
+from spikegraph.trainer.recipe import Recipe, load_recipe, recipe_names
+
+GOOD = {
+    "name": "tiny",
+    "data": {"set": "digits"},
+    "coding": {"n_steps": 4},
+    "network": {"hidden": [8], "tau_mem": 5e-3},
+    "training": {"epochs": 2, "batch_size": 16, "learning_rate": 1e-3},
+}
+
+
+def changed(section, **values):
+    return {**GOOD, section: {**GOOD.get(section, {}), **values}}
+
+
+def written(tmp_path, raw):
+    path = tmp_path / "recipe.toml"
+    path.write_text(tomli_w.dumps(raw), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_shipped_recipe_loads(name, tmp_path):
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert recipe.data.set in DATASETS
+    assert recipe.chip is not None
+    assert load_recipe(written(tmp_path, recipe.model_dump(mode="json", exclude_none=True))) == recipe
+
+
+def test_the_shipped_recipes():
+    assert recipe_names() == ("stl-digits", "stl-fashion-mnist-mlp", "stl-mnist-mlp")
+
+
+def test_good_recipe_and_its_defaults(tmp_path):
+    recipe = load_recipe(written(tmp_path, GOOD))
+    assert recipe.chip is None
+    assert (recipe.coding.kind, recipe.network.hidden, recipe.training.seed) == ("rate", (8,), 0)
+
+
+def test_no_leak_survives_a_round_trip(tmp_path):
+    recipe = load_recipe(written(tmp_path, changed("network", tau_mem=math.inf)))
+    assert recipe.network.tau_mem == math.inf
+    assert load_recipe(written(tmp_path, recipe.model_dump(mode="json", exclude_none=True))) == recipe
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("network", "dropout", 0.5),
+        ("network", "v_threshold", 0),
+        ("network", "v_threshold", math.inf),
+        ("network", "tau_mem", 0),
+        ("network", "tau_mem", math.nan),
+        ("network", "tau_syn", -1e-3),
+        ("network", "tau_syn", math.inf),
+        ("network", "dt", math.inf),
+        ("network", "surrogate", "box"),
+        ("network", "reset", "soft"),
+        ("network", "readout", "latency"),
+        ("network", "threshold_per", "channel"),
+        ("network", "refractory_steps", 0),
+        ("network", "hidden", [16, 0]),
+        ("training", "epochs", 0),
+        ("training", "batch_size", -1),
+        ("training", "learning_rate", 0),
+        ("training", "learning_rate", math.inf),
+        ("training", "seed", -1),
+        ("coding", "n_steps", 0),
+        ("coding", "n_steps", 2.5),
+        ("coding", "kind", "burst"),
+        ("coding", "max_value", 40000),
+        ("data", "validation", 1),
+        ("data", "validation", 0),
+        ("data", "shift", -1),
+        ("quantization", "chip", "loihi9"),
+        ("quantization", "weight_bits", 17),
+    ],
+)
+def test_wrong_value_is_named(tmp_path, section, key, value):
+    path = written(tmp_path, changed(section, **{key: value}))
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    message = str(caught.value)
+    shown = value[1] if isinstance(value, list) else value
+    assert all(part in message for part in (str(path), section, key, repr(shown))), message
+
+
+def test_missing_key_is_named(tmp_path):
+    raw = {**GOOD, "training": {"epochs": 2, "batch_size": 16}}
+    with pytest.raises(RecipeError, match=r"training\.learning_rate: field required"):
+        load_recipe(written(tmp_path, raw))
+
+
+def test_every_error_is_listed(tmp_path):
+    raw = changed("network", v_threshold=0, surrogate="box", width=3)
+    raw["training"] = {**raw["training"], "epochs": 0}
+    raw["quantization"] = {"chip": "loihi9"}
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(written(tmp_path, raw))
+    for part in ("network.v_threshold", "network.surrogate", "network.width", "training.epochs", "'loihi9'"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("quantization", "says"),
+    [({"chip": "loihi1", "weight_bits": 4}, "generic"), ({"weight_bits": 4}, "trains in floats")],
+)
+def test_weight_bits_that_would_do_nothing(tmp_path, quantization, says):
+    with pytest.raises(RecipeError, match=says):
+        load_recipe(written(tmp_path, changed("quantization", **quantization)))
+
+
+def test_unknown_name_lists_the_known():
+    with pytest.raises(RecipeError, match=r"recipe 'stl-mnits': is not known; choose one of stl-digits"):
+        load_recipe("stl-mnits")
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(RecipeError, match="cannot be read"):
+        load_recipe(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("content", [b"epochs = ", b"\xff\xfe\x00", b"[data\n", b"a = 1\na = 2\n"])
+def test_not_toml(tmp_path, content):
+    path = tmp_path / "bad.toml"
+    path.write_bytes(content)
+    with pytest.raises(RecipeError, match=r"bad\.toml"):
+        load_recipe(path)
+
+
+def test_empty_file_lists_what_is_missing(tmp_path):
+    path = tmp_path / "empty.toml"
+    path.touch()
+    with pytest.raises(RecipeError, match=r"name: field required.*data.*coding.*network.*training"):
+        load_recipe(path)
+
+
+def test_options_of_the_command_line():
+    recipe = Recipe.model_validate(changed("quantization", chip="generic", weight_bits=4))
+    assert recipe.changed() == recipe
+    other = recipe.changed(seed=7, epochs=3)
+    assert (other.training.seed, other.training.epochs, other.quantization) == (7, 3, recipe.quantization)
+    assert recipe.changed(chip="generic").quantization.weight_bits == 4
+    assert recipe.changed(chip="loihi1").chip.name == "loihi1"
+    assert recipe.changed(chip="none").chip is None
+    with pytest.raises(RecipeError, match=r"options: training\.epochs.*got 0"):
+        recipe.changed(epochs=0)
+    with pytest.raises(RecipeError, match="'loihi9'"):
+        recipe.changed(chip="loihi9")
