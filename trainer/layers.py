@@ -112,6 +112,10 @@ class SpikingDense(nn.Module):
             surrogate=surrogate,
         )
 
+    def synapses(self) -> Tensor:
+        """Return the weights as they act: the parameter over `largest_input`, so that graded input trains like binary."""
+        return self.weight if self.largest_input == 1 else self.weight / self.largest_input
+
     def positive_threshold(self) -> Tensor:
         """Return the threshold, kept above 0."""
         return self.v_threshold.clamp(min=self._least_threshold)
@@ -121,14 +125,14 @@ class SpikingDense(nn.Module):
         """Return the threshold in the units of v that the forward pass computes in."""
         if self.chip is None:
             return self.positive_threshold()
-        quantized = quantize_dense(self.weight, self.positive_threshold(), self.bias, self.chip)
+        quantized = quantize_dense(self.synapses(), self.positive_threshold(), self.bias, self.chip)
         return quantized.threshold_mant * (1 << ALIGN_BITS)
 
     def _inputs(self, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Input sums, threshold and bias, in floats or in the chip's integers."""
         if self.chip is None:
-            return functional.linear(s, self.weight), self.positive_threshold(), self.bias
-        quantized = quantize_dense(self.weight, self.positive_threshold(), self.bias, self.chip)
+            return functional.linear(s, self.synapses()), self.positive_threshold(), self.bias
+        quantized = quantize_dense(self.synapses(), self.positive_threshold(), self.bias, self.chip)
         x = exact_linear(s, quantized.weight, self.largest_input)
         return x, quantized.threshold_mant, quantized.bias
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tomli_w
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -103,7 +102,7 @@ class TrainingRun:
             self._write_log(folder / LOG)
         self._write_log(folder / LOG)  # a run that was stopped right after its last checkpoint lacks a line
         summary = {
-            "recipe": self.recipe.model_dump(mode="json"),
+            "recipe": self.recipe.to_toml(),
             "epochs": settings.epochs,
             "validation_accuracy": self.history[-1]["validation_accuracy"],
             "test_accuracy": self.accuracy(self.data.test, np.arange(len(self.data.test))),
@@ -243,7 +242,7 @@ def train_recipe(
     run = TrainingRun(recipe, data, device)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write_whole(folder / RECIPE, tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)))
+        _write_whole(folder / RECIPE, recipe.to_toml())
     except OSError as error:
         raise OptionError(str(folder), f"cannot be written ({error})", "choose another --out") from error
     if trained:

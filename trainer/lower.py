@@ -48,7 +48,7 @@ def lower(
             refractory_steps=layer.dynamics.refractory_steps,
             max_spikes=layer.dynamics.max_spikes,
         )
-        projections[f"{source}_to_{name}"] = FloatDense(source=source, target=name, weight=_numpy(layer.weight))
+        projections[f"{source}_to_{name}"] = FloatDense(source=source, target=name, weight=_numpy(layer.synapses()))
     membrane = readout is not None and readout.kind == "membrane"
     return FloatGraph(
         inputs={"input": Input(shape=(first.n_in,), **graded)},

@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from spikegraph.export.chips import Chip, load_chip
@@ -33,7 +34,7 @@ class CodingSection(_Section):
 
     kind: Literal["rate", "direct", "first_spike"] = "rate"
     n_steps: int = Field(ge=1, le=4096)
-    max_value: int = Field(default=255, ge=1, le=32767, description="for direct coding: the integer of a white pixel")
+    max_value: int = Field(default=63, ge=1, le=32767, description="for direct coding: the integer of a white pixel")
 
 
 class NetworkSection(_Section):
@@ -100,6 +101,10 @@ class Recipe(_Section):
     def chip(self) -> Chip | None:
         """The chip that training computes for; None for floats."""
         return self.quantization.profile()
+
+    def to_toml(self) -> str:
+        """Return the recipe as the text of a TOML file."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
     def changed(self, *, seed: int | None = None, epochs: int | None = None, chip: str | None = None) -> Recipe:
         """Return the recipe with the options of the command line in place of its own values."""

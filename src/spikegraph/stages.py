@@ -108,7 +108,7 @@ def export(
         chip, weight_bits = trained_for.chip, weight_bits or trained_for.weight_bits
     provenance = {
         "made_by": f"spikegraph {__version__}",
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": recipe.to_toml(),
         "seed": recipe.training.seed,
         "data": f"{recipe.data.set}:train",
         "run": str(folder.resolve()),
