@@ -113,7 +113,7 @@ class SpikingDense(nn.Module):
         )
 
     def synapses(self) -> Tensor:
-        """Return the weights as they act: the parameter over `largest_input`, so that graded input trains like binary."""
+        """Return the weights as they act: the parameter over `largest_input`, so graded input trains like binary."""
         return self.weight if self.largest_input == 1 else self.weight / self.largest_input
 
     def positive_threshold(self) -> Tensor:
