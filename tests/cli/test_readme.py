@@ -1,0 +1,27 @@
+"""The README's Python runs as it stands."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+BLOCKS = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[2] / "README.md").read_text(), re.S)
+
+
+def test_a_graph_written_by_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(BLOCKS[1], {})  # noqa: S102
+    # pixel spikes every step: neuron 1 gets (30 + 40) << 6 = 4480 > 64 << 6 at once, neuron 0 (20 - 2) << 6 = 1152 a step
+    assert capsys.readouterr().out.splitlines()[0] == "[[0 1 0]"
+    assert (tmp_path / "small.h5").is_file()
+
+
+@pytest.mark.slow
+def test_the_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(BLOCKS[0], {})  # noqa: S102
+    out = capsys.readouterr().out.splitlines()
+    assert float(out[0].split()[0]) > 0.96
+    assert [line.split(":")[1] for line in out[1:]] == [" identical", " identical"]
