@@ -13,7 +13,7 @@ def test_a_graph_written_by_hand(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     exec(BLOCKS[1], {})  # noqa: S102
-    # pixel spikes every step: neuron 1 gets (30 + 40) << 6 = 4480 > 64 << 6 at once, neuron 0 (20 - 2) << 6 = 1152 a step
+    # spikes in every step: neuron 1 gets (30 + 40) << 6 = 4480 > 64 << 6 at once, neuron 0 (20 - 2) << 6 = 1152 a step
     assert capsys.readouterr().out.splitlines()[0] == "[[0 1 0]"
     assert (tmp_path / "small.h5").is_file()
 

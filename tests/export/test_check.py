@@ -547,3 +547,35 @@ def test_bounds_of_recurrence_and_of_many_projections() -> None:
     loops = {f"l{i}": OneToOne(source="n", target="n", weight=w, delay_steps=1) for i, w in enumerate([5, -2])}
     graph = replace(graph, projections={**graph.projections, **loops})
     assert bounds(graph)["n"].x == (-2, 8)
+
+
+def holds_in_a_run(graph: Graph, values: list[int]) -> None:
+    """Compare bounds of u after wrapping and of v with one run of the one input line."""
+    raster = np.reshape(values, (graph.n_steps, 1, -1))
+    trace, bound = run_reference(compile_program(graph), {"in": raster}).traces["n"], bounds(graph)["n"]
+    assert bound.v[0] <= trace.v_before_reset.min()
+    assert trace.v_before_reset.max() <= bound.v[1]
+
+
+def test_bounds_of_v_know_that_u_wraps_to_the_other_end() -> None:
+    # u = ±(2^23 + 64) wraps to ∓(2^23 - 64): v ends at the end that no input points to.
+    for sign in (1, -1):
+        graph = single(1, [[sign * 32767] * 4 + [sign * 5]])
+        holds_in_a_run(graph, [1] * 5)
+        assert bounds(graph)["n"].v[0] <= 64 - 2**23
+        assert bounds(graph)["n"].v[1] >= 2**23 - 64
+
+
+def test_bounds_of_v_know_that_a_reset_starts_from_0_again() -> None:
+    # The bias fires at first, against all inhibition; the inhibition builds up and then starts from 0, not from
+    # what the bias had gathered.
+    graph = single(9, -1, decay_u=1, bias_mant=200, threshold_mant=1)
+    holds_in_a_run(graph, [1] * 9)
+
+
+def test_bounds_of_v_do_not_grow_beyond_the_saturated_end() -> None:
+    graph = single(6, 32767 // 2, weight_exp=3, reset="none")
+    step = (32767 // 2 << 3) * 64
+    assert bounds(graph)["n"].v == (0, 2**23 - 1 + step)
+    graph = single(6, -(32767 // 2), weight_exp=3)
+    assert bounds(graph)["n"].v == (1 - 2**23 - step, 0)
