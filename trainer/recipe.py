@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from spikegraph.export.chips import Chip, load_chip
 from spikegraph.export.errors import ChipError, RecipeError
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(ge=1e-30, le=1e30)]  # with room to the ends of float32
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -83,7 +83,7 @@ class TrainingSection(_Section):
     epochs: Count
     batch_size: Count
     learning_rate: Positive
-    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    weight_decay: float = Field(default=0.0, ge=0, le=1e6)
     seed: int = Field(default=0, ge=0, lt=1 << 63)
 
 

@@ -72,10 +72,11 @@ def _print_json(content: Any) -> None:
     click.echo(json.dumps(content, indent=2))
 
 
-def _table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+def _table(columns: list[str], rows: list[list[str]], *, words: int = 1) -> None:
+    """Print a table whose first columns, so many, hold words and the rest numbers."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for position, column in enumerate(columns):
-        table.add_column(column, justify="left" if position == 0 else "right", no_wrap=position == 0)
+        table.add_column(column, justify="left" if position < words else "right", no_wrap=position == 0)
     for row in rows:
         table.add_row(*row)
     _TERMINAL.print(table)
@@ -129,8 +130,8 @@ def export(run: Path, out: Path, chip: str | None, weight_bits: int | None, as_j
     if as_json:
         _print_json(report.to_json())
         return
+    click.echo(f"{out}: quantized for {report.chip}")
     _table(
-        f"{out}: quantized for {report.chip}",
         ["projection", "scale", "exponent", "largest error", "RMS error", "clipped"],
         [
             [
@@ -145,7 +146,6 @@ def export(run: Path, out: Path, chip: str | None, weight_bits: int | None, as_j
         ],
     )
     _table(
-        "",
         ["population", "threshold error", "bias error", "decay_u error", "decay_v error", "thresholds folded"],
         [
             [
@@ -179,7 +179,6 @@ def inspect(graph: Path, as_json: bool) -> None:
         if found[kind]:
             click.echo(f"{kind}: " + ", ".join(f"{key} {value}" for key, value in found[kind].items()))
     _table(
-        "",
         ["population", "shape", "depth", "decay_u", "decay_v", "threshold_mant", "bias_mant", "bias_exp", "reset"],
         [
             [name, "×".join(map(str, p["shape"])), str(p["depth"])]
@@ -189,7 +188,6 @@ def inspect(graph: Path, as_json: bool) -> None:
         ],
     )
     _table(
-        "",
         ["projection", "kind", "weights", "nonzero", "range", "step", "bits", "exponent", "delay"],
         [
             [f"{p['source']} → {p['target']}", p["kind"], f"{p['weights']:,}", f"{p['nonzero']:,}", span(p["weight"])]
@@ -240,7 +238,6 @@ def simulate(graph: Path, data: str, as_json: bool, **options: Any) -> None:
     click.echo(f"accuracy {run.accuracy:.2%} ({len(run)} samples, {summary['undecided']} undecided)")
     window, until = summary["per_sample"]["window"], summary["per_sample"]["until_decision"]
     _table(
-        "",
         ["per sample", "window", "until decision"],
         [[quantity, f"{window[quantity]:,.1f}", f"{until[quantity]:,.1f}"] for quantity in window],
     )
@@ -295,8 +292,7 @@ def demo(out: Path, recipe: str, lava_samples: int, as_json: bool) -> None:
     if as_json:
         _print_json(summary)
     else:
-        _table(
-            "", ["stage", "result", "seconds"], [[*row["text"], f"{row['seconds']:.1f}"] for row in summary["stages"]]
-        )
+        rows = [[*row["text"], f"{row['seconds']:.1f}"] for row in summary["stages"]]
+        _table(["stage", "result", "seconds"], rows, words=2)
         click.echo(f"{out}: checkpoint, graph, run and summary.json")
     sys.exit(0 if summary["identical"] else 1)

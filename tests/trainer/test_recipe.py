@@ -58,6 +58,7 @@ def test_no_leak_survives_a_round_trip(tmp_path):
     [
         ("network", "dropout", 0.5),
         ("network", "v_threshold", 0),
+        ("network", "v_threshold", 1e-50),
         ("network", "v_threshold", math.inf),
         ("network", "tau_mem", 0),
         ("network", "tau_mem", math.nan),
@@ -73,7 +74,8 @@ def test_no_leak_survives_a_round_trip(tmp_path):
         ("training", "epochs", 0),
         ("training", "batch_size", -1),
         ("training", "learning_rate", 0),
-        ("training", "learning_rate", math.inf),
+        ("training", "learning_rate", 1e300),
+        ("training", "weight_decay", math.inf),
         ("training", "seed", -1),
         ("coding", "n_steps", 0),
         ("coding", "n_steps", 2.5),
