@@ -1,0 +1,364 @@
+"""The training loop: the same bits every time, stopped and resumed or not, and nothing learned from the test split."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from spikegraph.export.errors import FileFormatError, GraphError, OptionError, SpikegraphError
+from spikegraph.trainer import loop
+from spikegraph.trainer.data import DataSet, Split, load_data
+from spikegraph.trainer.loop import CHECKPOINT, LOG, RECIPE, SUMMARY, TrainingRun, load_run, train_recipe
+from spikegraph.trainer.recipe import load_recipe
+
+NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+
+
+class Killed(BaseException):
+    """What stops a run from outside."""
+
+
+def train(recipe, data, folder, *, resume=False, device="cpu", progress=lambda *_: None):
+    return train_recipe(recipe, data, folder, resume=resume, device=device, progress=progress)
+
+
+def kill_in(epoch, batch=2):
+    def progress(what, done, total):
+        if (what.startswith(f"epoch {epoch}/"), done) == (True, batch):
+            raise Killed
+
+    return progress
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+SETTINGS = {
+    "integers": {},
+    "floats": {"quantization": {"chip": "none"}},
+    "direct, membrane": {
+        "coding": {"kind": "direct", "max_value": 7},
+        "network": {"readout": "membrane", "reset": "subtract"},
+        "quantization": {"chip": "loihi2"},
+    },
+    "first spike, pauses": {"coding": {"kind": "first_spike"}, "network": {"refractory_steps": 2}},
+    "shifted": {"data": {"shift": 1}},
+    "no hidden layer": {"network": {"hidden": []}},
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_same_bits_every_time_stopped_or_not(tmp_path, tiny, make_recipe, name):
+    recipe = make_recipe(**SETTINGS[name])
+    whole = train(recipe, tiny, tmp_path / "whole")
+    assert train(recipe, tiny, tmp_path / "again") == whole
+    for epoch in (1, 3):
+        with pytest.raises(Killed):
+            train(recipe, tiny, tmp_path / "stopped", resume=True, progress=kill_in(epoch))
+    assert not (tmp_path / "stopped" / SUMMARY).exists()
+    assert train(recipe, tiny, tmp_path / "stopped", resume=True) == whole
+    assert files(tmp_path / "whole").keys() == {CHECKPOINT, RECIPE, LOG, SUMMARY}
+    assert files(tmp_path / "whole") == files(tmp_path / "again") == files(tmp_path / "stopped")
+
+
+def test_stopped_between_two_files(tmp_path, tiny, make_recipe, monkeypatch):
+    train(make_recipe(), tiny, tmp_path / "whole")
+
+    def stop(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingRun, "_write_log", stop)
+        with pytest.raises(Killed):
+            train(make_recipe(), tiny, tmp_path / "stopped")
+    train(make_recipe(), tiny, tmp_path / "stopped", resume=True)
+    assert files(tmp_path / "whole") == files(tmp_path / "stopped")
+
+
+def test_resuming_a_run_that_is_done(tmp_path, tiny, make_recipe):
+    summary = train(make_recipe(), tiny, tmp_path)
+    before = files(tmp_path)
+    assert train(make_recipe(), tiny, tmp_path, resume=True) == summary
+    assert files(tmp_path) == before
+
+
+def test_another_seed_other_bits(tmp_path, tiny, make_recipe):
+    train(make_recipe(), tiny, tmp_path / "a")
+    train(make_recipe(training={"seed": 4}), tiny, tmp_path / "b")
+    assert files(tmp_path / "a")[CHECKPOINT] != files(tmp_path / "b")[CHECKPOINT]
+
+
+def test_it_learns(tmp_path, tiny, make_recipe):
+    for chip in ("loihi1", "none"):
+        summary = train(make_recipe(quantization={"chip": chip}, training={"epochs": 25}), tiny, tmp_path / chip)
+        assert summary["test_accuracy"] >= 0.8  # of three classes
+        assert summary["n_test"] == 30
+
+
+def test_what_is_left_in_the_folder(tmp_path, tiny, make_recipe):
+    recipe = make_recipe()
+    summary = train(recipe, tiny, tmp_path)
+    assert load_recipe(tmp_path / RECIPE) == recipe
+    assert json.loads((tmp_path / SUMMARY).read_text()) == summary
+    rows = list(csv.DictReader((tmp_path / LOG).read_text().splitlines()))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    assert float(rows[-1]["validation_accuracy"]) == summary["validation_accuracy"]
+    assert float(rows[0]["loss"]) > float(rows[-1]["loss"])
+
+
+def test_load_run_gives_the_trained_network(tmp_path, tiny, make_recipe):
+    summary = train(make_recipe(), tiny, tmp_path)
+    recipe, network = load_run(tmp_path)
+    run = TrainingRun(recipe, tiny)
+    run.network.load_state_dict(network.state_dict())
+    assert run.accuracy(tiny.test, np.arange(30)) == summary["test_accuracy"]
+
+
+def test_load_run_of_a_folder_that_is_none(tmp_path, tiny, make_recipe):
+    with pytest.raises(OptionError, match=f"is no training run: it has no {RECIPE}"):
+        load_run(tmp_path)
+    with pytest.raises(Killed):
+        train(make_recipe(), tiny, tmp_path, progress=kill_in(1))
+    with pytest.raises(FileFormatError, match="there is no checkpoint"):
+        load_run(tmp_path)
+
+
+def test_an_existing_run_is_not_overwritten(tmp_path, tiny, make_recipe):
+    train(make_recipe(), tiny, tmp_path)
+    before = files(tmp_path)
+    with pytest.raises(OptionError, match="holds a training run already; add --resume"):
+        train(make_recipe(), tiny, tmp_path)
+    for settings in ({"training": {"epochs": 9}}, {"network": {"hidden": [9]}}, {"quantization": {"chip": "loihi2"}}):
+        with pytest.raises(OptionError, match="holds a run with other settings"):
+            train(make_recipe(**settings), tiny, tmp_path, resume=True)
+    assert files(tmp_path) == before
+
+
+def test_a_run_without_a_checkpoint_starts_over(tmp_path, tiny, make_recipe):
+    """What was stopped in its first epoch holds nothing worth keeping, also with other settings."""
+    with pytest.raises(Killed):
+        train(make_recipe(), tiny, tmp_path / "a", progress=kill_in(1))
+    assert files(tmp_path / "a").keys() == {RECIPE}
+    train(make_recipe(training={"seed": 8}), tiny, tmp_path / "a")
+    train(make_recipe(training={"seed": 8}), tiny, tmp_path / "b")
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+
+
+def test_a_folder_that_cannot_be_made(tmp_path, tiny, make_recipe):
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(OptionError, match="choose another --out"):
+            train(make_recipe(), tiny, out)
+
+
+@pytest.mark.parametrize("chip", ["none", "loihi1"])
+def test_training_that_blows_up(tmp_path, tiny, make_recipe, chip):
+    recipe = make_recipe(quantization={"chip": chip}, training={"learning_rate": 1e30, "weight_decay": 1e6})
+    with pytest.raises(
+        SpikegraphError, match=r"^epoch 1: the loss is .*not finite; train with a smaller learning rate"
+    ) as caught:
+        train(recipe, tiny, tmp_path)
+    assert caught.type is SpikegraphError
+    assert files(tmp_path).keys() == {RECIPE}
+
+
+@pytest.mark.parametrize("chip", ["none", "loihi1"])
+def test_a_learning_rate_far_too_large_leaves_numbers(tmp_path, tiny, make_recipe, chip):
+    # Adam's steps are bounded, so the weights become ±1e30: useless, but finite, and the accuracy tells.
+    summary = train(make_recipe(quantization={"chip": chip}, training={"learning_rate": 1e30}), tiny, tmp_path)
+    assert summary["test_accuracy"] < 0.8
+    load_run(tmp_path)
+
+
+def test_a_loss_that_is_no_number(tmp_path, tiny, make_recipe, monkeypatch):
+    monkeypatch.setattr(TrainingRun, "_epoch", lambda *_: float("nan"))
+    with pytest.raises(SpikegraphError, match=r"^epoch 1: the loss is nan; train with a smaller learning rate"):
+        train(make_recipe(), tiny, tmp_path)
+
+
+def test_a_lost_parameter_is_an_error_though_the_loss_is_finite(tmp_path, tiny, make_recipe):
+    with pytest.raises(Killed):
+        train(make_recipe(), tiny, tmp_path, progress=kill_in(3))
+    before = files(tmp_path)
+    run = TrainingRun(make_recipe(), tiny)
+    run.history = [{"epoch": 1}]
+
+    def lose(what, done, total):
+        if done == total:
+            with torch.no_grad():
+                next(iter(run.network.parameters())).view(-1)[0] = float("nan")
+
+    with pytest.raises(SpikegraphError, match=r"epoch 2: the loss is \d.*, and layers\.hidden\.weight not finite"):
+        run.train(tmp_path, lose)
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"coding": {"kind": "direct"}}, "graded input"),
+        ({"network": {"reset": "subtract"}}, "reset = 'subtract'"),
+        ({"network": {"refractory_steps": 64}}, "refractory_steps = 64"),
+    ],
+)
+def test_what_the_chip_cannot_hold_is_refused_before_training(tmp_path, tiny, make_recipe, settings, says):
+    with pytest.raises(GraphError, match=says):
+        train(make_recipe(**settings), tiny, tmp_path / "out", progress=kill_in(1, 1))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        "gpu",
+        "",
+        "meta",
+        "cpu:x",
+        pytest.param("cuda", marks=NO_CUDA),
+        pytest.param("cuda:0", marks=NO_CUDA),
+        "cuda:4096" if torch.cuda.is_available() else "cuda:1",
+    ],
+)
+def test_a_device_that_is_not_there(tmp_path, tiny, make_recipe, device):
+    with pytest.raises(OptionError, match=f"--device: '{device}'.*; use cpu"):
+        train(make_recipe(), tiny, tmp_path / "out", device=device)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_threads_are_left_as_they_were(tmp_path, tiny, make_recipe, stopped):
+    before, inside = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+
+        def progress(what, done, total):
+            inside.append(torch.get_num_threads())
+            if stopped:
+                raise Killed
+
+        if stopped:
+            with pytest.raises(Killed):
+                train(make_recipe(), tiny, tmp_path, progress=progress)
+        else:
+            train(make_recipe(), tiny, tmp_path, progress=progress)
+        assert set(inside) == {1}  # a network this small
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_random_state_of_torch_is_left_as_it_was(tmp_path, tiny, make_recipe):
+    torch.manual_seed(123)
+    before = torch.get_rng_state()
+    train(make_recipe(), tiny, tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_shifts(most):
+    rng = np.random.default_rng(0)
+    x = rng.random((200, 2, 4, 5)).astype(np.float32) + 1
+    shifted = loop._shifted(x, most, np.random.default_rng(1))
+    assert (shifted.shape, shifted.dtype) == (x.shape, x.dtype)
+    seen = set()
+    for image, moved in zip(x, shifted, strict=True):
+        padded = np.pad(image, ((0, 0), (most, most), (most, most)))
+        places = [
+            (dy, dx)
+            for dy in range(2 * most + 1)
+            for dx in range(2 * most + 1)
+            if np.array_equal(padded[:, dy : dy + 4, dx : dx + 5], moved)
+        ]
+        assert len(places) == 1
+        seen.update(places)
+    assert len(seen) == (2 * most + 1) ** 2  # every shift there is
+
+
+def test_no_shift_is_the_image_itself():
+    x = np.ones((2, 1, 3, 3), np.float32)
+    assert loop._shifted(x, 0, np.random.default_rng(0)) is x
+
+
+def spy_on_samples(monkeypatch):
+    """Record which samples of which split each forward pass reads, in training and out of it."""
+    trained, judged = set(), set()
+    run = TrainingRun._run
+
+    def spy(self, x, index, coding):
+        (trained if torch.is_grad_enabled() else judged).update(int(i) for i in index)
+        return run(self, x, index, coding)
+
+    monkeypatch.setattr(TrainingRun, "_run", spy)
+    return trained, judged
+
+
+def test_validation_is_disjoint_from_what_is_trained_on(tmp_path, tiny, make_recipe, monkeypatch):
+    trained, judged = spy_on_samples(monkeypatch)
+    run = TrainingRun(make_recipe(), replace(tiny, test=tiny.test.first(1)))
+    run.train(tmp_path, lambda *_: None)
+    assert len(trained) == len(run.used) == 48
+    assert len(run.held_out) == 12  # 0.2 of 60
+    assert trained.isdisjoint(run.held_out)
+    assert judged == {*run.held_out.tolist(), 0}  # and the one test sample
+    assert trained | set(run.held_out.tolist()) == set(range(60))
+
+
+@pytest.mark.parametrize("share", [1e-9, 0.99999])
+def test_neither_part_is_ever_empty(tiny, make_recipe, share):
+    run = TrainingRun(make_recipe(data={"validation": share}), tiny)
+    assert (len(run.held_out), len(run.used)) == ((1, 59) if share < 0.5 else (59, 1))
+
+
+def test_the_test_split_changes_no_weight(tmp_path, tiny, make_recipe):
+    rng = np.random.default_rng(7)
+    other = Split(name="tiny:test", x=rng.random((5, 1, 4, 4), np.float32), label=rng.integers(0, 3, 5))
+    summaries = [
+        train(make_recipe(), DataSet(name="tiny", n_classes=3, train=tiny.train, test=test), tmp_path / name)
+        for name, test in (("a", tiny.test), ("b", other))
+    ]
+    for name in (CHECKPOINT, LOG, RECIPE):
+        assert files(tmp_path / "a")[name] == files(tmp_path / "b")[name]
+    assert summaries[0]["validation_accuracy"] == summaries[1]["validation_accuracy"]
+    assert summaries[0]["n_test"] != summaries[1]["n_test"]
+
+
+def test_each_epoch_draws_its_own_spikes_and_validation_the_same(tmp_path, tiny, make_recipe, monkeypatch):
+    seeds = {True: [], False: []}
+    run = TrainingRun._run
+
+    def spy(self, x, index, coding):
+        seeds[torch.is_grad_enabled()].append(coding.seed)
+        return run(self, x, index, coding)
+
+    monkeypatch.setattr(TrainingRun, "_run", spy)
+    train(make_recipe(), tiny, tmp_path)
+    assert len(set(seeds[True])) == 4
+    assert set(seeds[False]) == {3}  # the recipe's
+
+
+def test_thresholds_are_trained_or_kept(tmp_path, tiny, make_recipe):
+    for chip in ("loihi1", "none"):
+        for trained in (True, False):
+            recipe = make_recipe(network={"train_threshold": trained, "bias": trained}, quantization={"chip": chip})
+            train(recipe, tiny, tmp_path / f"{chip}-{trained}")
+            _, network = load_run(tmp_path / f"{chip}-{trained}")
+            for layer in network.named_layers().values():
+                assert bool((layer.v_threshold != 0.5).any()) == trained
+                assert bool(layer.bias.any()) == trained
+
+
+def test_digits_in_a_few_epochs(tmp_path):
+    """Real digits, both arithmetics: far above chance after two epochs, and close to each other."""
+    digits, recipe = load_data("digits"), load_recipe("stl-digits")
+    accuracy = {
+        chip: train(recipe.changed(epochs=3, chip=chip), digits, tmp_path / chip)["test_accuracy"]
+        for chip in ("loihi1", "none")
+    }
+    assert min(accuracy.values()) > 0.85
+    assert abs(accuracy["loihi1"] - accuracy["none"]) < 0.05
