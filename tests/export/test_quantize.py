@@ -119,6 +119,10 @@ def test_weights_land_on_the_grid_and_errors_are_as_reported(chip: Chip, rng: An
     mant = got.threshold_mant.astype(int)
     assert reported.threshold_error == pytest.approx(np.abs(mant * base / threshold - 1).max(), rel=1e-9, abs=1e-15)
     value = got.bias_mant.astype(int) * 2.0 ** got.bias_exp.astype(int) / 64 * base
+    # To the nearest, half a unit off at most, unless clipped.
+    assert (np.abs(mant - threshold / base) <= 0.5 + 1e-9)[(mant > 1) & (mant < 131071)].all()
+    mant, unit = got.bias_mant.astype(int), 2.0 ** got.bias_exp.astype(int) * base / 64
+    assert (np.abs(mant - bias / unit) <= 0.5 + 1e-9)[(mant > -4096) & (mant < 4095)].all()
     assert reported.bias_error == pytest.approx(np.abs(value - bias).max() / threshold.min(), rel=1e-6, abs=1e-15)
     for parameter, tau in (("decay_u", population.tau_syn), ("decay_v", population.tau_mem)):
         exact = 1 - math.exp(-graph.dt / tau) if tau > 0 else 1.0
