@@ -17,11 +17,10 @@ from spikegraph.export.errors import GraphError
 from spikegraph.export.graph import Conv2d, Dense, Graph, Input, OneToOne, Output, Population, Sparse, SumPool2d
 from spikegraph.export.passes import pipelined
 from spikegraph.hwsim.program import compile_program
-from spikegraph.hwsim.reference import run_reference
 from spikegraph.hwsim.result import BatchResult, Trace
+from spikegraph.hwsim.simulate import ENGINES
 
 Engine = Callable[..., BatchResult]
-ENGINES: dict[str, Engine] = {"reference": run_reference}
 
 HALF = 2**23
 NEVER = 131071  # a threshold mantissa of 131071 · 64 = 8388544, which nothing here reaches unless it is meant to

@@ -17,6 +17,8 @@ from types import CodeType, ModuleType
 
 import pytest
 
+import spikegraph.hwsim.simulate  # noqa: F401 - loaded here, once, so that it is never loaded over mutated modules
+
 TESTS = Path(__file__).with_name("test_semantics.py")
 # In the order in which they import each other.
 MODULES = {
@@ -59,7 +61,8 @@ def load(changes: Iterable[tuple[str, str, str]], monkeypatch: pytest.MonkeyPatc
 
 def call(tests: ModuleType, name: str) -> None:
     test = getattr(tests, name)
-    test(**({"engine": tests.ENGINES["reference"]} if "engine" in signature(test).parameters else {}))
+    engine = sys.modules[MODULES["reference"]].run_reference  # the mutated one
+    test(**({"engine": engine} if "engine" in signature(test).parameters else {}))
 
 
 @dataclass(frozen=True)
