@@ -362,3 +362,9 @@ def test_digits_in_a_few_epochs(tmp_path):
     }
     assert min(accuracy.values()) > 0.85
     assert abs(accuracy["loihi1"] - accuracy["none"]) < 0.05
+
+
+def test_the_learning_rate_falls_as_a_cosine(tmp_path, tiny, make_recipe):
+    run, rates = TrainingRun(make_recipe(), tiny), []
+    run.train(tmp_path, lambda *_: rates.append(run.optimizer.param_groups[0]["lr"]))
+    assert rates[:: len(rates) // 4] == pytest.approx([1e-2, 0.853553e-2, 0.5e-2, 0.146447e-2], rel=1e-4)
