@@ -62,15 +62,22 @@ def quantize_bias(bias: Any, scale: Any, mant: IntegerFormat, exp: IntegerFormat
     return mant.round(in_v / (1 << exponent)), exponent
 
 
-def shared_scale(scales: Sequence[Any], weight_exp: IntegerFormat) -> tuple[Any, list[int]]:
+def smallest_scale(largest_threshold: Any, largest_bias: Any, chip: Chip) -> Any:
+    """Return the smallest scale with which a population's largest threshold and bias (magnitudes) still fit."""
+    widest_bias = chip.bias_mant.format.largest << chip.bias_exp.maximum
+    return max(largest_threshold / chip.threshold_mant.maximum, largest_bias * (1 << fixed.ALIGN_BITS) / widest_bias)
+
+
+def shared_scale(scales: Sequence[Any], weight_exp: IntegerFormat, smallest: Any = 0.0) -> tuple[Any, list[int]]:
     """Return the scale of a population and the weight exponent of each of its projections.
 
-    The smallest scale is the population's; larger ones are made of it by shifting left, which loses nothing.
+    The smallest of the projections' scales is the population's, unless its threshold or bias needs a larger one; larger
+    ones are made of it by shifting left, which loses nothing.
     """
     positive = [scale for scale in scales if scale > 0]
     if not positive:
-        return 1.0, [0 for _ in scales]
-    base = max([min(positive), max(positive) / (1 << weight_exp.maximum)])
+        return (smallest if smallest > 0 else 1.0), [0 for _ in scales]
+    base = max([min(positive), max(positive) / (1 << weight_exp.maximum), smallest])
     exponents = []
     for scale in scales:
         exponent = 0
@@ -176,7 +183,8 @@ def quantize(graph: FloatGraph, chip: Chip) -> tuple[Graph, QuantizationReport]:
     for name, population in graph.populations.items():
         incoming, folded = _folded(population, graph.into(name), chip)
         scales = [weight_scale(p.weight, chip.weight.format) if p.weight.size else 0.0 for p in incoming.values()]
-        base, exponents = shared_scale(scales, chip.weight_exp.format)
+        smallest = smallest_scale(folded.v_threshold.max(), abs(folded.bias).max(), chip)
+        base, exponents = shared_scale(scales, chip.weight_exp.format, smallest)
         for (p_name, p), exponent in zip(incoming.items(), exponents, strict=True):
             projections[p_name], projection_errors[p_name] = _projection(p, base * (1 << exponent), exponent, chip)
         populations[name], population_errors[name] = _population(folded, base, graph.dt, chip, folded is not population)

@@ -14,6 +14,7 @@ from spikegraph.export import fixed
 from spikegraph.export.connectivity import Array
 from spikegraph.hwsim.counts import QUANTITIES
 from spikegraph.hwsim.program import Program, ProgramPopulation
+from spikegraph.hwsim.rasters import checked_samples
 from spikegraph.hwsim.result import BatchResult, Trace
 
 
@@ -42,9 +43,14 @@ def run_reference(program: Program, rasters: Mapping[str, Array], record: Collec
     Returns
     -------
     BatchResult
+
+    Raises
+    ------
+    DataError
+        The rasters do not fit the graph's inputs.
     """
     graph, n_steps = program.graph, program.graph.n_steps
-    n_samples = next(iter(rasters.values())).shape[1]
+    n_samples = checked_samples(graph, rasters)
     n_total = n_steps + program.depth
     spikes = {
         name: np.zeros((n_total, n_samples, *graph.shape_of(name)), np.int64)

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from spikegraph.export.connectivity import Array
-from spikegraph.export.errors import DataError, OptionError, TargetError
+from spikegraph.export.errors import OptionError, TargetError
 from spikegraph.export.graph import Graph
 from spikegraph.export.order import topological_order
 from spikegraph.hwsim.program import compile_program
+from spikegraph.hwsim.rasters import checked_samples
 from spikegraph.hwsim.reference import run_reference
 
 Execution = Mapping[
@@ -172,7 +173,7 @@ def verify(graph: Graph, rasters: Mapping[str, Array], places: Mapping[str, Plac
     program = compile_program(graph)
     if program.depth:
         raise OptionError("graph", "is pipelined", "pass the original graph; targets pipeline it themselves")
-    n_samples = _checked_samples(graph, rasters)
+    n_samples = checked_samples(graph, rasters)
     definition, order = reference(graph, rasters), topological_order(graph)
     comparisons = []
     for name, place in places.items():
@@ -180,22 +181,6 @@ def verify(graph: Graph, rasters: Mapping[str, Array], places: Mapping[str, Plac
         _require_complete(name, execution, definition)
         comparisons.append(_compare(name, execution, definition, order, graph.n_steps, n_samples))
     return Verification(comparisons=tuple(comparisons))
-
-
-def _checked_samples(graph: Graph, rasters: Mapping[str, Array]) -> int:
-    remedy = "give one integer array (n_steps, samples, *shape) for each input"
-    if set(rasters) != set(graph.inputs):
-        raise DataError("rasters", f"are named {sorted(rasters)}, expected {sorted(graph.inputs)}", remedy)
-    n_samples = next(iter(rasters.values())).shape[1:2]
-    for name, node in graph.inputs.items():
-        raster, expected = rasters[name], (graph.n_steps, *n_samples, *node.shape)
-        low, high = min(node.min_value, 0), max(node.max_value, 0)
-        if raster.shape != expected or 0 in n_samples:
-            raise DataError(f"raster {name}", f"has shape {raster.shape}, expected {expected}", remedy)
-        if raster.dtype.kind not in "iub" or raster.min() < low or raster.max() > high:
-            what = f"holds {raster.min()}…{raster.max()} ({raster.dtype}), expected integers {low}…{high}"
-            raise DataError(f"raster {name}", what, remedy)
-    return int(n_samples[0])
 
 
 def _require_complete(place: str, execution: Execution, definition: Execution) -> None:

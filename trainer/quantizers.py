@@ -18,6 +18,8 @@ from spikegraph.export.quantize import (
     quantize_bias,
     quantize_threshold,
     quantize_weight,
+    shared_scale,
+    smallest_scale,
     weight_scale,
 )
 
@@ -60,9 +62,9 @@ def quantize_dense(weight: Tensor, v_threshold: Tensor, bias: Tensor, chip: Chip
         weight, bias = fold_threshold("Dense", weight, v_threshold), bias / v_threshold
         v_threshold = torch.ones((), dtype=weight.dtype, device=weight.device)
     # A GPU divides by a Python number as a product with its reciprocal, which may be a bit off; a CPU does divide.
-    scale = weight_scale(weight.detach().abs().max().cpu(), chip.weight.format).to(weight.device)
-    if scale == 0:
-        scale = 1.0
+    largest = [tensor.detach().abs().max().cpu() for tensor in (weight, v_threshold, bias)]
+    fitting = [weight_scale(largest[0], chip.weight.format)], smallest_scale(largest[1], largest[2], chip)
+    scale = torch.as_tensor(shared_scale(fitting[0], chip.weight_exp.format, fitting[1])[0]).to(weight.device)
     mant, exp = quantize_bias(bias.detach(), scale, chip.bias_mant.format, chip.bias_exp.format)
     return QuantizedDense(
         weight=_straight_through(weight / scale, quantize_weight(weight.detach(), scale, chip.weight.format)),

@@ -286,21 +286,26 @@ def test_no_synapses_and_no_projections() -> None:
     assert integer.projections["p0"].weight.shape == (0,)
     assert report.projections["p0"].largest_error == report.projections["p0"].rms_error == 0
     integer, _ = quantize(net(population=FloatPopulation(shape=(4,), v_threshold=3.0, bias=1.5)), CHIPS["loihi1"])
-    assert integer.populations["n"].threshold_mant == 3
-    assert integer.populations["n"].bias_mant << integer.populations["n"].bias_exp == 96
+    # Nothing but threshold and bias: the scale is the smallest with which both fit, and 3 stays twice 1.5.
+    n = integer.populations["n"]
+    assert (n.bias_mant, n.bias_exp) == (4095, 7)
+    assert n.threshold_mant << 6 == 2 * (n.bias_mant << n.bias_exp)
 
 
-def test_a_threshold_that_is_too_large_is_reported() -> None:
-    # The largest weight 1 becomes 127: a threshold of 2000 would need a mantissa of 254000.
-    _, report = quantize(
-        net(dense(np.ones((4, 6))), population=FloatPopulation(shape=(4,), v_threshold=1000.0)), CHIPS["generic 8 bit"]
-    )
-    assert report.populations["n"].threshold_error == 0
-    integer, report = quantize(
-        net(dense(np.ones((4, 6))), population=FloatPopulation(shape=(4,), v_threshold=2000.0)), CHIPS["generic 8 bit"]
-    )
+def test_a_large_threshold_makes_the_scale_coarser_instead_of_being_clipped() -> None:
+    def quantized(v_threshold: float) -> tuple[Graph, QuantizationReport]:
+        population = FloatPopulation(shape=(4,), v_threshold=v_threshold)
+        return quantize(net(dense(np.ones((4, 6))), population=population), CHIPS["generic 8 bit"])
+
+    # The largest weight 1 becomes 127: a threshold of 1000 is 127000, one of 2000 would need 254000.
+    integer, report = quantized(1000.0)
+    assert integer.populations["n"].threshold_mant == 127000
+    assert integer.projections["p0"].weight.max() == 127
+    integer, report = quantized(2000.0)
     assert integer.populations["n"].threshold_mant == 131071
-    assert report.populations["n"].threshold_error == pytest.approx(1 - 131071 / 127 / 2000)
+    assert integer.projections["p0"].weight.max() == round(131071 / 2000)
+    assert report.populations["n"].threshold_error == 0
+    assert report.projections["p0"].largest_error == pytest.approx(abs(round(131071 / 2000) * 2000 / 131071 - 1))
 
 
 def test_a_threshold_that_is_too_small_is_reported() -> None:
@@ -311,15 +316,15 @@ def test_a_threshold_that_is_too_small_is_reported() -> None:
     assert report.populations["n"].threshold_error == pytest.approx(1 / 127 / 0.001 - 1)
 
 
-def test_a_bias_that_is_too_large_is_reported() -> None:
-    # 4095 · 2^7 in units of 1/64 of 1/127: 64.49 at most, and -64.5 below.
-    for bias, mant in [(100.0, 4095), (-100.0, -4096)]:
-        integer, report = quantize(
-            net(dense(np.ones((4, 6))), population=FloatPopulation(shape=(4,), bias=bias)), CHIPS["generic 8 bit"]
-        )
-        population = integer.populations["n"]
-        assert (population.bias_mant, population.bias_exp) == (mant, 7)
-        assert report.populations["n"].bias_error == pytest.approx(100 - abs(mant) * 2 / 127)
+@pytest.mark.parametrize("bias", [100.0, -100.0])
+def test_a_large_bias_makes_the_scale_coarser_instead_of_being_clipped(bias: float) -> None:
+    # With the largest weight 1 at 127, a bias of 100 is 100 · 127 · 64 = 812800 in v, beyond 4095 · 2^7 = 524160.
+    population = FloatPopulation(shape=(4,), bias=bias)
+    integer, report = quantize(net(dense(np.ones((4, 6))), population=population), CHIPS["generic 8 bit"])
+    n = integer.populations["n"]
+    assert int(n.bias_mant) << int(n.bias_exp) == np.sign(bias) * 524160
+    assert integer.projections["p0"].weight.max() == round(524160 / 64 / 100)
+    assert report.populations["n"].bias_error == pytest.approx(0, abs=1e-12)
 
 
 @steady

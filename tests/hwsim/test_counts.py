@@ -21,7 +21,7 @@ GRADED = {"min_value": -100, "max_value": 100}
 
 
 def run(projection: Any, source: Input, target: Population, raster: Any, n_steps: int | None = None) -> BatchResult:
-    raster = np.asarray(raster)
+    raster = np.asarray(raster).astype(int)
     graph = Graph(
         inputs={"in": source},
         populations={"n": target},
