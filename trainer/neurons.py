@@ -124,7 +124,10 @@ def integer_window(
     bias = bias.to(torch.int64)
     u = v = torch.zeros(x.shape[1:], dtype=torch.int64, device=x.device)
     for t in range(len(x)):
-        u = fixed.wrap24(fixed.decay(u, dynamics.decay_u) + (x[t].to(torch.int64) << fixed.ALIGN_BITS))
+        u_sum = x[t].to(torch.int64) << fixed.ALIGN_BITS
+        if dynamics.decay_u < fixed.DECAY_ONE:  # else nothing is left of the last step
+            u_sum += fixed.decay(u, dynamics.decay_u)
+        u = fixed.wrap24(u_sum)
         v = recorder.finish(t, u, fixed.saturate24(fixed.decay(v, dynamics.decay_v) + u + bias))
     return recorder.window
 
