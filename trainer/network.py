@@ -59,7 +59,7 @@ def _layers(recipe: Recipe, sizes: Sequence[int]) -> dict[str, SpikingDense]:
             threshold_per=settings.threshold_per,
             train_threshold=settings.train_threshold,
             bias=settings.bias,
-            reset=settings.reset,
+            reset="none" if name == "output" and settings.readout == "membrane" else settings.reset,
             refractory_steps=settings.refractory_steps,
             surrogate=settings.surrogate,
             chip=recipe.chip,

@@ -38,7 +38,10 @@ class CodingSection(_Section):
 
 
 class NetworkSection(_Section):
-    """A dense network of leaky integrate-and-fire populations; the last one has a neuron per class."""
+    """A dense network of leaky integrate-and-fire populations; the last one has a neuron per class.
+
+    With readout "membrane" the last one integrates without reset, and its potential in the last step decides.
+    """
 
     hidden: tuple[Count, ...]
     dt: Positive = 1e-3
