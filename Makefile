@@ -26,7 +26,7 @@ test: setup
 	$(BIN)/python -m pytest
 
 test-slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow --hypothesis-profile=explore
 
 lint: setup
 	$(BIN)/ruff check .
