@@ -3,8 +3,9 @@
 `make test-slow` explores further: profile "explore" draws afresh.
 """
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("steady", derandomize=True, deadline=None)
-settings.register_profile("explore", deadline=None)
+slow_machine = [HealthCheck.too_slow]
+settings.register_profile("steady", derandomize=True, deadline=None, suppress_health_check=slow_machine)
+settings.register_profile("explore", deadline=None, suppress_health_check=slow_machine)
 settings.load_profile("steady")

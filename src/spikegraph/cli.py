@@ -126,7 +126,8 @@ def train(recipe: str, out: Path, data_dir: Path | None, as_json: bool, **option
 @_json
 def export(run: Path, out: Path, chip: str | None, weight_bits: int | None, as_json: bool) -> None:
     """Quantize the network of a training RUN and write its spike graph."""
-    _, report = stages.export(run, out, chip=chip, weight_bits=weight_bits)
+    with _MESSAGES.status(f"export {run}"):
+        _, report = stages.export(run, out, chip=chip, weight_bits=weight_bits)
     if as_json:
         _print_json(report.to_json())
         return
@@ -204,7 +205,8 @@ def inspect(graph: Path, as_json: bool) -> None:
 @_json
 def check(graph: Path, chip: str | None, weight_bits: int | None, as_json: bool) -> None:
     """Tell whether a GRAPH file is legal and whether its numbers can overflow; exit 1 if it is not legal."""
-    report = stages.check(graph, chip=chip, weight_bits=weight_bits)
+    with _MESSAGES.status(f"check {graph}"):
+        report = stages.check(graph, chip=chip, weight_bits=weight_bits)
     if as_json:
         _print_json(report.to_json())
     else:
@@ -252,7 +254,8 @@ def simulate(graph: Path, data: str, as_json: bool, **options: Any) -> None:
 @_json
 def build(graph: Path, target: str, out: Path, as_json: bool) -> None:
     """Turn a GRAPH file into something that runs elsewhere."""
-    report = stages.build(graph, out, target=target)
+    with _MESSAGES.status(f"build {out}"):
+        report = stages.build(graph, out, target=target)
     if as_json:
         _print_json(report)
     else:
