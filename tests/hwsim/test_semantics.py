@@ -16,12 +16,13 @@ import pytest
 from spikegraph.export.errors import GraphError
 from spikegraph.export.graph import Conv2d, Dense, Graph, Input, OneToOne, Output, Population, Sparse, SumPool2d
 from spikegraph.export.passes import pipelined
+from spikegraph.hwsim.native import run_native
 from spikegraph.hwsim.program import compile_program
 from spikegraph.hwsim.reference import run_reference
 from spikegraph.hwsim.result import BatchResult, Trace
 
 Engine = Callable[..., BatchResult]
-ENGINES: dict[str, Engine] = {"reference": run_reference}
+ENGINES: dict[str, Engine] = {"native": run_native, "reference": run_reference}
 
 HALF = 2**23
 NEVER = 131071  # a threshold mantissa of 131071 · 64 = 8388544, which nothing here reaches unless it is meant to

@@ -1,0 +1,277 @@
+/* The inner loops, compiled once for each level of vector instructions. _kernel.c defines LEVEL(name), TARGET (the
+ * attribute that selects the instructions), LANES (16-bit numbers in a register) and BLOCK (registers that hold sums).
+ *
+ * Sums are kept in wrapping arithmetic of a width that native.py has proved to be enough.
+ */
+
+/* Sums of rows of int8. In 16 bits 256 rows cannot overflow (256 · -128 = -2^15), so the sums stay in registers. */
+
+typedef int8_t LEVEL(narrow) __attribute__((vector_size(LANES)));
+typedef int16_t LEVEL(wide) __attribute__((vector_size(2 * LANES)));
+
+#define SUM_ROWS(n_vectors)                                                                                           \
+  for (int64_t first = 0; first < n_events; first += 256) {                                                           \
+    const int64_t last = first + 256 < n_events ? first + 256 : n_events;                                             \
+    LEVEL(wide) sum[n_vectors];                                                                                       \
+    for (int q = 0; q < (n_vectors); q++) sum[q] = (LEVEL(wide)){0};                                                  \
+    for (int64_t e = first; e < last; e++) {                                                                          \
+      const int8_t *row = weight + (int64_t)index[e] * stride + at;                                                   \
+      for (int q = 0; q < (n_vectors); q++) {                                                                         \
+        LEVEL(narrow) w;                                                                                              \
+        memcpy(&w, row + q * LANES, LANES);                                                                           \
+        sum[q] += __builtin_convertvector(w, LEVEL(wide));                                                            \
+      }                                                                                                               \
+    }                                                                                                                 \
+    int16_t partial[(n_vectors) * LANES];                                                                             \
+    memcpy(partial, sum, sizeof partial);                                                                             \
+    if (sum_bytes == 2)                                                                                               \
+      for (int k = 0; k < (n_vectors) * LANES; k++)                                                                   \
+        ((uint16_t *)sums)[at + k] = (uint16_t)(((uint16_t *)sums)[at + k] + (uint16_t)partial[k]);                   \
+    else if (sum_bytes == 4)                                                                                          \
+      for (int k = 0; k < (n_vectors) * LANES; k++) ((int32_t *)sums)[at + k] += partial[k];                          \
+    else                                                                                                              \
+      for (int k = 0; k < (n_vectors) * LANES; k++) ((int64_t *)sums)[at + k] += partial[k];                          \
+  }
+
+TARGET static void LEVEL(dense8)(const int8_t *restrict weight, int64_t stride, const int32_t *restrict index,
+                                 int64_t n_events, void *restrict sums, int64_t sum_bytes) {
+  int64_t at = 0;
+  for (; at + BLOCK * LANES <= stride; at += BLOCK * LANES) { SUM_ROWS(BLOCK) }
+  for (; at + 4 * LANES <= stride; at += 4 * LANES) { SUM_ROWS(4) }
+  for (; at < stride; at += LANES) { SUM_ROWS(1) }
+}
+
+/* Rows of any width, times the value that a graded spike carries (1 for a binary one). */
+
+#define ROWS(name, weight_t, sum_t, product_t)                                                                        \
+  TARGET static void LEVEL(name)(const void *restrict all, int64_t stride, const int32_t *restrict index,             \
+                                 const int32_t *restrict value, int64_t n_events, void *restrict out) {               \
+    sum_t *restrict sums = out;                                                                                       \
+    for (int64_t e = 0; e < n_events; e++) {                                                                          \
+      const weight_t *restrict w = (const weight_t *)all + (int64_t)index[e] * stride;                                \
+      const product_t times = value ? (product_t)value[e] : 1;                                                        \
+      for (int64_t k = 0; k < stride; k++) sums[k] = (sum_t)((product_t)sums[k] + (product_t)w[k] * times);           \
+    }                                                                                                                 \
+  }
+ROWS(rows_1_2, int8_t, int16_t, uint32_t)
+ROWS(rows_1_4, int8_t, int32_t, uint32_t)
+ROWS(rows_1_8, int8_t, int64_t, uint64_t)
+ROWS(rows_2_2, int16_t, int16_t, uint32_t)
+ROWS(rows_2_4, int16_t, int32_t, uint32_t)
+ROWS(rows_2_8, int16_t, int64_t, uint64_t)
+#undef ROWS
+
+/* Windows (convolution, pooling): channels lie innermost, so that a row of the kernel is one run of sums. The weights
+ * have the width of the sums. */
+
+#define WINDOW(name, sum_t, product_t, chunk)                                                                         \
+  TARGET static void LEVEL(name)(const sg_projection *p, const int32_t *restrict index,                               \
+                                 const int32_t *restrict value, int64_t n_events, void *restrict out,                 \
+                                 uint8_t *restrict awake) {                                                           \
+    const int32_t *restrict rows_ptr = p->rows_ptr, *restrict rows = p->rows;                                         \
+    const int32_t *restrict runs_ptr = p->runs_ptr, *restrict runs = p->runs;                                         \
+    for (int64_t e = 0; e < n_events; e++) {                                                                          \
+      const int32_t *site = p->site + 4 * (int64_t)index[e];                                                          \
+      const sum_t *weight = (const sum_t *)p->weight + site[2];                                                       \
+      const product_t times = value ? (product_t)value[e] : 1;                                                        \
+      for (int32_t r = rows_ptr[site[0]]; r < rows_ptr[site[0] + 1]; r++)                                             \
+        for (int32_t c = runs_ptr[site[1]]; c < runs_ptr[site[1] + 1]; c++) {                                         \
+          const int64_t start = (int64_t)site[3] + rows[2 * r] + runs[3 * c];                                         \
+          const int32_t length = runs[3 * c + 2];                                                                     \
+          sum_t *restrict to = (sum_t *)out + start;                                                                  \
+          const sum_t *restrict w = weight + rows[2 * r + 1] + runs[3 * c + 1];                                       \
+          for (int64_t row = start / SG_ROW; row <= (start + length - 1) / SG_ROW; row++) awake[row] = 1;             \
+          int32_t k = 0;                                                                                              \
+          if (!value)                                                                                                 \
+            for (; k + chunk <= length; k += chunk)                                                                   \
+              for (int i = 0; i < chunk; i++) to[k + i] = (sum_t)((product_t)to[k + i] + (product_t)w[k + i]);        \
+          for (; k < length; k++) to[k] = (sum_t)((product_t)to[k] + (product_t)w[k] * times);                        \
+        }                                                                                                             \
+    }                                                                                                                 \
+  }
+WINDOW(window_2, int16_t, uint32_t, 16)
+WINDOW(window_4, int32_t, uint32_t, 8)
+WINDOW(window_8, int64_t, uint64_t, 8)
+#undef WINDOW
+
+#define SPARSE(name, weight_t, sum_t, product_t)                                                                      \
+  TARGET static void LEVEL(name)(const sg_projection *p, const int32_t *restrict index,                               \
+                                 const int32_t *restrict value, int64_t n_events, void *restrict out,                 \
+                                 uint8_t *restrict awake) {                                                           \
+    const weight_t *restrict w = p->weight;                                                                           \
+    const int64_t *restrict target = p->indices;                                                                      \
+    sum_t *restrict sums = out;                                                                                       \
+    for (int64_t e = 0; e < n_events; e++) {                                                                          \
+      const product_t times = value ? (product_t)value[e] : 1;                                                        \
+      for (int64_t k = p->indptr[index[e]]; k < p->indptr[index[e] + 1]; k++) {                                       \
+        sums[target[k]] = (sum_t)((product_t)sums[target[k]] + (product_t)w[k] * times);                              \
+        awake[target[k] / SG_ROW] = 1;                                                                                \
+      }                                                                                                               \
+    }                                                                                                                 \
+  }
+SPARSE(sparse_1_2, int8_t, int16_t, uint32_t)
+SPARSE(sparse_1_4, int8_t, int32_t, uint32_t)
+SPARSE(sparse_1_8, int8_t, int64_t, uint64_t)
+SPARSE(sparse_2_2, int16_t, int16_t, uint32_t)
+SPARSE(sparse_2_4, int16_t, int32_t, uint32_t)
+SPARSE(sparse_2_8, int16_t, int64_t, uint64_t)
+#undef SPARSE
+
+TARGET static void LEVEL(add_events)(const sg_projection *p, const events *in, void *sums, int64_t sum_bytes,
+                                     uint8_t *awake, int64_t n_rows) {
+  const int32_t *value = in->value;
+  if (p->kind == SG_DENSE8 || p->kind == SG_ROWS) memset(awake, 1, (size_t)n_rows);
+  if (p->kind == SG_DENSE8)
+    LEVEL(dense8)(p->weight, p->row_stride, in->index, in->n, sums, sum_bytes);
+#define CHOOSE(kind_, w_, s_, call) \
+  else if (p->kind == kind_ && (w_ == 0 || p->weight_bytes == w_) && sum_bytes == s_) call
+  CHOOSE(SG_ROWS, 1, 2, LEVEL(rows_1_2)(p->weight, p->row_stride, in->index, value, in->n, sums));
+  CHOOSE(SG_ROWS, 1, 4, LEVEL(rows_1_4)(p->weight, p->row_stride, in->index, value, in->n, sums));
+  CHOOSE(SG_ROWS, 1, 8, LEVEL(rows_1_8)(p->weight, p->row_stride, in->index, value, in->n, sums));
+  CHOOSE(SG_ROWS, 2, 2, LEVEL(rows_2_2)(p->weight, p->row_stride, in->index, value, in->n, sums));
+  CHOOSE(SG_ROWS, 2, 4, LEVEL(rows_2_4)(p->weight, p->row_stride, in->index, value, in->n, sums));
+  CHOOSE(SG_ROWS, 2, 8, LEVEL(rows_2_8)(p->weight, p->row_stride, in->index, value, in->n, sums));
+  CHOOSE(SG_WINDOW, 0, 2, LEVEL(window_2)(p, in->index, value, in->n, sums, awake));
+  CHOOSE(SG_WINDOW, 0, 4, LEVEL(window_4)(p, in->index, value, in->n, sums, awake));
+  CHOOSE(SG_WINDOW, 0, 8, LEVEL(window_8)(p, in->index, value, in->n, sums, awake));
+  CHOOSE(SG_SPARSE, 1, 2, LEVEL(sparse_1_2)(p, in->index, value, in->n, sums, awake));
+  CHOOSE(SG_SPARSE, 1, 4, LEVEL(sparse_1_4)(p, in->index, value, in->n, sums, awake));
+  CHOOSE(SG_SPARSE, 1, 8, LEVEL(sparse_1_8)(p, in->index, value, in->n, sums, awake));
+  CHOOSE(SG_SPARSE, 2, 2, LEVEL(sparse_2_2)(p, in->index, value, in->n, sums, awake));
+  CHOOSE(SG_SPARSE, 2, 4, LEVEL(sparse_2_4)(p, in->index, value, in->n, sums, awake));
+  CHOOSE(SG_SPARSE, 2, 8, LEVEL(sparse_2_8)(p, in->index, value, in->n, sums, awake));
+#undef CHOOSE
+}
+
+/* One step of the neurons first … last - 1. Without a current that outlives its step, u of the step before is x of the
+ * step before: it lies in `before`, and is cleared there to take the sums of the step after. */
+
+SG_INLINE sg_neuron LEVEL(neuron)(const sg_population *p, int64_t i, int per_neuron) {
+  const int64_t k = per_neuron ? i : 0;
+  const sg_neuron neuron = {p->keep_u[k],          p->keep_v[k],         p->threshold[k],   p->bias[k],
+                            (int32_t)p->keep_mask, (int32_t)p->sub_mask, (int32_t)p->pause, (int32_t)p->max_spikes};
+  return neuron;
+}
+
+#define UPDATE(name, sum_t, current, hold, overflow, per)                                                             \
+  TARGET static void LEVEL(name)(const sg_population *p, cells *c, int64_t first, int64_t last, tally *out) {         \
+    sum_t *restrict sums = c->sums, *restrict before = c->before;                                                     \
+    int32_t *restrict us = c->u, *restrict vs = c->v, *restrict helds = c->held, *restrict counts = c->n_spikes;      \
+    uint8_t *restrict fired = c->fired;                                                                               \
+    const int32_t *restrict keep_u = p->keep_u, *restrict keep_v = p->keep_v;                                         \
+    const int32_t *restrict thresholds = p->threshold, *restrict biases = p->bias;                                    \
+    const int left = p->exponent > 0 ? (int)p->exponent : 0, right = p->exponent < 0 ? (int)-p->exponent : 0;         \
+    sg_neuron one = LEVEL(neuron)(p, 0, 0);                                                                           \
+    uint32_t active = 0, spikes = 0, wraps = 0, saturations = 0, rest = 0;                                            \
+    for (int64_t i = first; i < last; i++) {                                                                          \
+      sg_neuron neuron = one;                                                                                         \
+      if (per) {                                                                                                      \
+        neuron.keep_u = keep_u[i];                                                                                    \
+        neuron.keep_v = keep_v[i];                                                                                    \
+        neuron.threshold = thresholds[i];                                                                             \
+        neuron.bias = biases[i];                                                                                      \
+      }                                                                                                               \
+      const int32_t sum = sums[i];                                                                                    \
+      const uint32_t x = (uint32_t)(sum >> right) << left;                                                            \
+      sg_state state = {0, vs[i], hold ? helds[i] : 0, hold ? counts[i] : 0};                                         \
+      uint32_t u;                                                                                                     \
+      if (current) {                                                                                                  \
+        state.u = us[i];                                                                                              \
+        u = sg_current(&neuron, state.u, x);                                                                          \
+        sums[i] = 0;                                                                                                  \
+      } else {                                                                                                        \
+        const uint32_t u_before = (uint32_t)((int32_t)before[i] >> right) << (left + SG_ALIGN_BITS);                  \
+        state.u = overflow ? sg_wrap24(u_before) : (int32_t)u_before;                                                 \
+        u = x << SG_ALIGN_BITS;                                                                                       \
+        before[i] = 0;                                                                                                \
+      }                                                                                                               \
+      active += (x | (uint32_t)state.u | (uint32_t)state.v) != 0;                                                     \
+      state.u = overflow ? sg_wrap24(u) : (int32_t)u;                                                                 \
+      if (overflow) wraps += state.u != (int32_t)u;                                                                   \
+      const sg_fired f = sg_neuron_step(&neuron, &state, overflow, hold);                                             \
+      vs[i] = state.v;                                                                                                \
+      if (current) us[i] = state.u;                                                                                   \
+      if (hold) {                                                                                                     \
+        helds[i] = state.held;                                                                                        \
+        counts[i] = state.n_spikes;                                                                                   \
+      }                                                                                                               \
+      fired[i] = (uint8_t)f.s;                                                                                        \
+      spikes += (uint32_t)f.s;                                                                                        \
+      if (overflow) saturations += (uint32_t)f.saturated;                                                             \
+      rest |= (uint32_t)state.u | (uint32_t)state.v | (uint32_t)sum | (hold ? (uint32_t)state.held : 0);              \
+    }                                                                                                                 \
+    out->active += active;                                                                                            \
+    out->spikes += spikes;                                                                                            \
+    out->wraps += wraps;                                                                                              \
+    out->saturations += saturations;                                                                                  \
+    out->rest = rest;                                                                                                 \
+  }
+#define UPDATES(name, sum_t)                       \
+  UPDATE(name##_0000, sum_t, 0, 0, 0, 0)           \
+  UPDATE(name##_0001, sum_t, 0, 0, 0, 1)           \
+  UPDATE(name##_0010, sum_t, 0, 0, 1, 0)           \
+  UPDATE(name##_0011, sum_t, 0, 0, 1, 1)           \
+  UPDATE(name##_0101, sum_t, 0, 1, 0, 1)           \
+  UPDATE(name##_0111, sum_t, 0, 1, 1, 1)           \
+  UPDATE(name##_1000, sum_t, 1, 0, 0, 0)           \
+  UPDATE(name##_1001, sum_t, 1, 0, 0, 1)           \
+  UPDATE(name##_1010, sum_t, 1, 0, 1, 0)           \
+  UPDATE(name##_1011, sum_t, 1, 0, 1, 1)           \
+  UPDATE(name##_1101, sum_t, 1, 1, 0, 1)           \
+  UPDATE(name##_1111, sum_t, 1, 1, 1, 1)
+UPDATES(update_2, int16_t)
+UPDATES(update_4, int32_t)
+#undef UPDATES
+#undef UPDATE
+
+/* Everything that may happen, x in 64 bits, with a trace. */
+TARGET static void LEVEL(update_general)(const sg_population *p, cells *c, int64_t first, int64_t last, tally *out) {
+  uint32_t rest = 0;
+  for (int64_t i = first; i < last; i++) {
+    const sg_neuron neuron = LEVEL(neuron)(p, i, 1);
+    const int64_t x = c->x[i];
+    sg_state state = {c->u[i], c->v[i], c->held[i], c->n_spikes[i]};
+    out->active += (x != 0) | (state.u != 0) | (state.v != 0);
+    const int64_t u = (int64_t)sg_decay(state.u, neuron.keep_u) + x * (1 << SG_ALIGN_BITS);
+    state.u = sg_wrap24(sg_current(&neuron, state.u, (uint32_t)x));
+    out->wraps += state.u != u;
+    const sg_fired f = sg_neuron_step(&neuron, &state, 1, 1);
+    c->x[i] = 0;
+    c->u[i] = state.u;
+    c->v[i] = state.v;
+    c->held[i] = state.held;
+    c->n_spikes[i] = state.n_spikes;
+    c->fired[i] = (uint8_t)f.s;
+    out->spikes += f.s;
+    out->saturations += f.saturated;
+    rest |= (uint32_t)state.u | (uint32_t)state.v | (uint32_t)state.held;
+    if (c->trace_at >= 0) {
+      p->trace_x[c->trace_at + i] = x;
+      p->trace_u[c->trace_at + i] = state.u;
+      p->trace_v[c->trace_at + i] = state.v;
+      p->trace_before[c->trace_at + i] = f.v_before_reset;
+      p->trace_s[c->trace_at + i] = (uint8_t)f.s;
+    }
+  }
+  out->rest = rest;
+}
+
+TARGET static void LEVEL(fold)(const void *sums, int64_t sum_bytes, int64_t exponent, int64_t n, int64_t *restrict x) {
+  for (int64_t i = 0; i < n; i++) {
+    const int64_t sum = sum_bytes == 2 ? ((const int16_t *)sums)[i]
+                                       : sum_bytes == 4 ? ((const int32_t *)sums)[i] : ((const int64_t *)sums)[i];
+    x[i] += exponent >= 0 ? sum * ((int64_t)1 << exponent) : sum >> -exponent;
+  }
+}
+
+static const update_function LEVEL(updates)[2][16] = {
+#define TABLE(name)                                                                                                   \
+  {LEVEL(name##_0000), LEVEL(name##_0001), LEVEL(name##_0010), LEVEL(name##_0011),                                    \
+   LEVEL(name##_0101), LEVEL(name##_0101), LEVEL(name##_0111), LEVEL(name##_0111),                                    \
+   LEVEL(name##_1000), LEVEL(name##_1001), LEVEL(name##_1010), LEVEL(name##_1011),                                    \
+   LEVEL(name##_1101), LEVEL(name##_1101), LEVEL(name##_1111), LEVEL(name##_1111)}
+    TABLE(update_2), TABLE(update_4)
+#undef TABLE
+};
+
+static const level LEVEL(functions) = {LEVEL(add_events), LEVEL(updates), LEVEL(update_general), LEVEL(fold)};
