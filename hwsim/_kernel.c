@@ -13,6 +13,7 @@
 #include "neuron.h"
 
 #define SG_ROW 256   /* neurons that fall asleep and wake together */
+enum { SG_PLAIN, SG_SATURATE, SG_ANYTHING };
 #define SG_PAD 64    /* every array of neurons is longer than the population by up to this */
 
 typedef struct { /* the spikes of one source in one step */
@@ -22,10 +23,10 @@ typedef struct { /* the spikes of one source in one step */
 
 typedef struct { /* the neurons of one population, one sample */
   void *sums, *before;
-  int64_t *x;
-  int32_t *u, *v, *held, *n_spikes;
-  uint8_t *fired, *awake;
-  int64_t trace_at;
+  int64_t *x, *trace_x;
+  int32_t *u, *v, *held, *n_spikes, *before_reset;
+  int16_t *fired; /* 0 or 1; as wide as the narrowest sums, so that they vectorize together */
+  uint8_t *awake;
 } cells;
 
 typedef struct {
@@ -37,7 +38,9 @@ typedef void (*update_function)(const sg_population *, cells *, int64_t, int64_t
 
 typedef struct {
   void (*add_events)(const sg_projection *, const events *, void *, int64_t, uint8_t *, int64_t);
-  const update_function (*updates)[16];
+  void (*append_input)(events *, const uint8_t *, int64_t, int64_t);
+  void (*append_fired)(events *, const int16_t *, int64_t, int64_t);
+  const update_function (*updates)[12];
   update_function update_general;
   void (*fold)(const void *, int64_t, int64_t, int64_t, int64_t *);
 } level;
@@ -54,7 +57,7 @@ typedef struct {
 
 #if defined(__x86_64__)
 #define LEVEL(name) name##_avx2
-#define TARGET __attribute__((target("avx2,bmi")))
+#define TARGET __attribute__((target("avx2,bmi,popcnt")))
 #define LANES 16
 #define BLOCK 8
 #include "_kernel_level.h"
@@ -65,9 +68,9 @@ typedef struct {
 
 #define LEVEL(name) name##_avx512
 #if defined(__clang__)
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,bmi")))
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,bmi,popcnt")))
 #else
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,bmi,prefer-vector-width=512")))
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,bmi,popcnt,prefer-vector-width=512")))
 #endif
 #define LANES 32
 #define BLOCK 16
@@ -136,11 +139,13 @@ static size_t lay_out(const sg_plan *plan, workspace *w, char *base) {
     FIELD(sums, n * (size_t)p->sum_bytes);
     FIELD(before, p->general || p->current ? 0 : n * (size_t)p->sum_bytes);
     FIELD(x, p->general ? n * 8 : 0);
+    FIELD(trace_x, p->general ? n * 8 : 0);
+    FIELD(before_reset, p->general ? n * 4 : 0);
     FIELD(u, p->general || p->current ? n * 4 : 0);
     FIELD(v, n * 4);
     FIELD(held, p->general || p->may_hold ? n * 4 : 0);
     FIELD(n_spikes, p->general || p->may_hold ? n * 4 : 0);
-    FIELD(fired, n);
+    FIELD(fired, n * 2);
     FIELD(awake, padded(rows_of(p->n)));
 #undef FIELD
   }
@@ -197,31 +202,12 @@ static int reserve(events *e, int64_t n, int graded) {
   return 0;
 }
 
-/* Append first + i for each byte i < n that is not 0; the caller has reserved room. */
-static void append_fired(events *e, const uint8_t *fired, int64_t first, int64_t n) {
-  int64_t i = 0, at = e->n;
-  for (; i + 8 <= n; i += 8) {
-    uint64_t eight;
-    memcpy(&eight, fired + i, 8);
-    if (!eight) continue;
-    for (int k = 0; k < 8; k++) {
-      e->index[at] = (int32_t)(first + i + k);
-      at += fired[i + k] != 0;
-    }
-  }
-  for (; i < n; i++) {
-    e->index[at] = (int32_t)(first + i);
-    at += fired[i] != 0;
-  }
-  e->n = at;
-}
-
-static int read_input(const sg_source *s, events *e, int64_t offset) {
+static int read_input(const level *f, const sg_source *s, events *e, int64_t offset) {
   e->n = 0;
   if (reserve(e, s->n + 8, (int)s->graded)) return -1;
   if (!s->graded) {
     if (s->raster_type != SG_INT16) {
-      append_fired(e, (const uint8_t *)s->raster + offset, 0, s->n);
+      f->append_input(e, (const uint8_t *)s->raster + offset, 0, s->n);
       return 0;
     }
   }
@@ -243,6 +229,14 @@ static int64_t summed(const events *e, const int64_t *each, int64_t alike) {
   int64_t sum = 0;
   for (int64_t k = 0; k < e->n; k++) sum += each[e->index[k]];
   return sum;
+}
+
+static void copy_trace(const sg_population *p, const cells *c, int64_t from, size_t n, int64_t to) {
+  memcpy(p->trace_x + to, c->trace_x + from, n * 8);
+  memcpy(p->trace_u + to, c->u + from, n * 4);
+  memcpy(p->trace_v + to, c->v + from, n * 4);
+  memcpy(p->trace_before + to, c->before_reset + from, n * 4);
+  for (size_t k = 0; k < n; k++) p->trace_s[to + (int64_t)k] = (uint8_t)c->fired[from + (int64_t)k];
 }
 
 static int step_population(const sg_plan *plan, workspace *w, const level *f, int64_t k, int64_t t, int64_t sample,
@@ -274,18 +268,18 @@ static int step_population(const sg_plan *plan, workspace *w, const level *f, in
   tally total = {0, 0, 0, 0, 0};
   update_function update = f->update_general;
   if (!p->general)
-    update = f->updates[p->sum_bytes == 4][8 * p->current + 4 * p->may_hold + 2 * p->may_overflow + p->per_neuron];
-  c->trace_at = p->trace_x ? (step * plan->n_samples + sample) * p->n : -1;
+    update = f->updates[p->sum_bytes == 4][6 * p->current + p->path];
   for (int64_t row = 0; row < n_rows; row++) {
     if (!c->awake[row] && !p->biased) continue;
     const int64_t first = row * SG_ROW, last = first + SG_ROW < p->n ? first + SG_ROW : p->n;
     const int64_t before = total.spikes;
-    update(p, c, first, last, &total);
+    update(p, c, first, first + (last - first + 31) / 32 * 32, &total);
     c->awake[row] = total.rest != 0;
+    if (p->trace_x) copy_trace(p, c, first, (size_t)(last - first), (step * plan->n_samples + sample) * p->n + first);
     const int64_t fired = total.spikes - before;
     if (fired) {
       if (reserve(out, fired + 8, 0)) return -1;
-      append_fired(out, c->fired + first, first, last - first);
+      f->append_fired(out, c->fired + first, first, last - first);
     }
   }
   if (!p->general && !p->current) {
@@ -313,7 +307,11 @@ static int run_sample(const sg_plan *plan, workspace *w, const level *f, int64_t
       events *e = &w->rings[k][t % s->ring];
       e->n = 0;
       if (t >= plan->n_steps) continue;
-      if (read_input(s, e, (t * plan->n_samples + sample) * s->n)) return -1;
+      const int64_t bytes = s->raster_type == SG_INT16 ? 2 : 1, offset = (t * plan->n_samples + sample) * s->n;
+      if (t + 1 < plan->n_steps)
+        for (int64_t i = 0; i < s->n * bytes; i += 64)
+          __builtin_prefetch((const char *)s->raster + (offset + plan->n_samples * s->n) * bytes + i);
+      if (read_input(f, s, e, offset)) return -1;
       counts[s->spikes_slot * plan->n_steps + t] = e->n;
     }
     for (int64_t k = 0; k < plan->n_populations; k++)

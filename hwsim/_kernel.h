@@ -38,8 +38,9 @@ typedef struct {
   int64_t sum_bytes;     /* width of the sums: 2, 4 or 8 */
   int64_t general;       /* x is summed in 64 bits and everything may happen; also where a trace is kept */
   int64_t exponent;      /* of all its projections, unless general */
-  int64_t current, may_hold, may_overflow, per_neuron, biased;
-  const int32_t *keep_u, *keep_v, *threshold, *bias;
+  int64_t current, may_hold, biased;
+  int64_t path;          /* which of the updates in _kernel_level.h */
+  const int32_t *keep_u, *keep_v, *threshold, *bias; /* padded to a multiple of 32 by neurons that stay 0 */
   int64_t keep_mask, sub_mask, pause, max_spikes;
   int64_t n_projections;
   const sg_projection *projections;

@@ -117,6 +117,70 @@ SPARSE(sparse_2_4, int16_t, int32_t, uint32_t)
 SPARSE(sparse_2_8, int16_t, int64_t, uint64_t)
 #undef SPARSE
 
+/* Which of 64 bytes are not 0, as bits. */
+TARGET static inline uint64_t LEVEL(mask64)(const uint8_t *bytes) {
+#if defined(__x86_64__) && LANES == 32
+  const __m512i all = _mm512_loadu_si512((const void *)bytes);
+  return _mm512_test_epi8_mask(all, all);
+#elif defined(__x86_64__) && LANES == 16
+  const __m256i low = _mm256_loadu_si256((const void *)bytes), high = _mm256_loadu_si256((const void *)(bytes + 32));
+  const uint32_t a = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(low, _mm256_setzero_si256()));
+  const uint32_t b = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(high, _mm256_setzero_si256()));
+  return ~(a | (uint64_t)b << 32);
+#else
+  uint64_t mask = 0;
+  for (int k = 0; k < 64; k += 8) {
+    uint64_t eight;
+    memcpy(&eight, bytes + k, 8);
+    if (eight)
+      for (int i = 0; i < 8; i++) mask |= (uint64_t)(bytes[k + i] != 0) << (k + i);
+  }
+  return mask;
+#endif
+}
+
+/* Which of 64 numbers of 16 bits, each 0 or 1, are not 0. */
+TARGET static inline uint64_t LEVEL(mask64_wide)(const int16_t *fired) {
+#if defined(__x86_64__) && LANES == 32
+  const __m512i low = _mm512_loadu_si512((const void *)fired), high = _mm512_loadu_si512((const void *)(fired + 32));
+  return _mm512_test_epi16_mask(low, low) | (uint64_t)_mm512_test_epi16_mask(high, high) << 32;
+#else
+  uint8_t narrow[64];
+  for (int k = 0; k < 64; k++) narrow[k] = (uint8_t)fired[k];
+  return LEVEL(mask64)(narrow);
+#endif
+}
+
+/* Append first + i for each i < n that is not 0 in `all`; the caller has reserved room for these and 8 more. */
+#define APPEND(name, number, mask_of)                                                                                 \
+  TARGET static void LEVEL(name)(events *e, const number *all, int64_t first, int64_t n) {                            \
+    int32_t *to = e->index + e->n;                                                                                    \
+    int64_t i = 0;                                                                                                    \
+    for (; i + 64 <= n; i += 64) {                                                                                    \
+      uint64_t mask = LEVEL(mask_of)(all + i);                                                                        \
+      if (!mask) continue;                                                                                            \
+      const int32_t from = (int32_t)(first + i);                                                                      \
+      const int count = __builtin_popcountll(mask);                                                                   \
+      for (int k = 0; k < 4; k++) { /* seldom more; what is too much is overwritten */                                \
+        to[k] = from + __builtin_ctzll(mask | (uint64_t)1 << 63);                                                     \
+        mask &= mask - 1;                                                                                             \
+      }                                                                                                               \
+      for (int k = 4; k < count; k++) {                                                                               \
+        to[k] = from + __builtin_ctzll(mask);                                                                         \
+        mask &= mask - 1;                                                                                             \
+      }                                                                                                               \
+      to += count;                                                                                                    \
+    }                                                                                                                 \
+    for (; i < n; i++) {                                                                                              \
+      *to = (int32_t)(first + i);                                                                                     \
+      to += all[i] != 0;                                                                                              \
+    }                                                                                                                 \
+    e->n = to - e->index;                                                                                             \
+  }
+APPEND(append_input, uint8_t, mask64)
+APPEND(append_fired, int16_t, mask64_wide)
+#undef APPEND
+
 TARGET static void LEVEL(add_events)(const sg_projection *p, const events *in, void *sums, int64_t sum_bytes,
                                      uint8_t *awake, int64_t n_rows) {
   const int32_t *value = in->value;
@@ -143,27 +207,32 @@ TARGET static void LEVEL(add_events)(const sg_projection *p, const events *in, v
 #undef CHOOSE
 }
 
-/* One step of the neurons first … last - 1. Without a current that outlives its step, u of the step before is x of the
- * step before: it lies in `before`, and is cleared there to take the sums of the step after. */
+/* One step of the neurons first … last - 1, whose number is a multiple of 32: beyond the population's end lie neurons
+ * that are nothing but 0, which cost less than an odd number would. Without a current that outlives its step, u of the
+ * step before is x of the step before: it lies in `before`, and is cleared there to take the sums of the step after. */
 
-SG_INLINE sg_neuron LEVEL(neuron)(const sg_population *p, int64_t i, int per_neuron) {
-  const int64_t k = per_neuron ? i : 0;
-  const sg_neuron neuron = {p->keep_u[k],          p->keep_v[k],         p->threshold[k],   p->bias[k],
+SG_INLINE sg_neuron LEVEL(neuron)(const sg_population *p, int64_t i) {
+  const sg_neuron neuron = {p->keep_u[i],          p->keep_v[i],         p->threshold[i],   p->bias[i],
                             (int32_t)p->keep_mask, (int32_t)p->sub_mask, (int32_t)p->pause, (int32_t)p->max_spikes};
   return neuron;
 }
 
-#define UPDATE(name, sum_t, current, hold, overflow, per)                                                             \
+/* What may happen: SG_PLAIN nothing; SG_SATURATE v may saturate; SG_ANYTHING also u may wrap, and x is shifted. */
+#define UPDATE(name, sum_t, current, hold, may, per)                                                                  \
   TARGET static void LEVEL(name)(const sg_population *p, cells *c, int64_t first, int64_t last, tally *out) {         \
-    sum_t *restrict sums = c->sums, *restrict before = c->before;                                                     \
-    int32_t *restrict us = c->u, *restrict vs = c->v, *restrict helds = c->held, *restrict counts = c->n_spikes;      \
-    uint8_t *restrict fired = c->fired;                                                                               \
-    const int32_t *restrict keep_u = p->keep_u, *restrict keep_v = p->keep_v;                                         \
-    const int32_t *restrict thresholds = p->threshold, *restrict biases = p->bias;                                    \
-    const int left = p->exponent > 0 ? (int)p->exponent : 0, right = p->exponent < 0 ? (int)-p->exponent : 0;         \
-    sg_neuron one = LEVEL(neuron)(p, 0, 0);                                                                           \
+    sum_t *restrict sums = (sum_t *)c->sums + first, *restrict before = (sum_t *)c->before + first;                   \
+    int32_t *restrict us = c->u + first, *restrict vs = c->v + first;                                                 \
+    int32_t *restrict helds = c->held + first, *restrict counts = c->n_spikes + first;                                \
+    int16_t *restrict fired = c->fired + first;                                                                       \
+    const int32_t *restrict keep_u = p->keep_u + first, *restrict keep_v = p->keep_v + first;                         \
+    const int32_t *restrict thresholds = p->threshold + first, *restrict biases = p->bias + first;                    \
+    const int wraps_too = (may) == SG_ANYTHING;                                                                       \
+    const int left = wraps_too && p->exponent > 0 ? (int)p->exponent : 0;                                             \
+    const int right = wraps_too && p->exponent < 0 ? (int)-p->exponent : 0;                                           \
+    const sg_neuron one = LEVEL(neuron)(p, 0);                                                                        \
     uint32_t active = 0, spikes = 0, wraps = 0, saturations = 0, rest = 0;                                            \
-    for (int64_t i = first; i < last; i++) {                                                                          \
+    const int64_t n = (last - first) / 32 * 32;                                                                       \
+    for (int64_t i = 0; i < n; i++) {                                                                                 \
       sg_neuron neuron = one;                                                                                         \
       if (per) {                                                                                                      \
         neuron.keep_u = keep_u[i];                                                                                    \
@@ -172,7 +241,7 @@ SG_INLINE sg_neuron LEVEL(neuron)(const sg_population *p, int64_t i, int per_neu
         neuron.bias = biases[i];                                                                                      \
       }                                                                                                               \
       const int32_t sum = sums[i];                                                                                    \
-      const uint32_t x = (uint32_t)(sum >> right) << left;                                                            \
+      const uint32_t x = wraps_too ? (uint32_t)(sum >> right) << left : (uint32_t)sum;                                \
       sg_state state = {0, vs[i], hold ? helds[i] : 0, hold ? counts[i] : 0};                                         \
       uint32_t u;                                                                                                     \
       if (current) {                                                                                                  \
@@ -180,25 +249,27 @@ SG_INLINE sg_neuron LEVEL(neuron)(const sg_population *p, int64_t i, int per_neu
         u = sg_current(&neuron, state.u, x);                                                                          \
         sums[i] = 0;                                                                                                  \
       } else {                                                                                                        \
-        const uint32_t u_before = (uint32_t)((int32_t)before[i] >> right) << (left + SG_ALIGN_BITS);                  \
-        state.u = overflow ? sg_wrap24(u_before) : (int32_t)u_before;                                                 \
+        state.u = before[i];                                                                                          \
+        if (wraps_too) state.u = sg_wrap24((uint32_t)(state.u >> right) << (left + SG_ALIGN_BITS));                   \
         u = x << SG_ALIGN_BITS;                                                                                       \
         before[i] = 0;                                                                                                \
       }                                                                                                               \
       active += (x | (uint32_t)state.u | (uint32_t)state.v) != 0;                                                     \
-      state.u = overflow ? sg_wrap24(u) : (int32_t)u;                                                                 \
-      if (overflow) wraps += state.u != (int32_t)u;                                                                   \
-      const sg_fired f = sg_neuron_step(&neuron, &state, overflow, hold);                                             \
+      state.u = wraps_too ? sg_wrap24(u) : (int32_t)u;                                                                \
+      if (wraps_too) wraps += state.u != (int32_t)u;                                                                  \
+      const sg_fired f = sg_neuron_step(&neuron, &state, (may) != SG_PLAIN, hold);                                    \
       vs[i] = state.v;                                                                                                \
       if (current) us[i] = state.u;                                                                                   \
       if (hold) {                                                                                                     \
         helds[i] = state.held;                                                                                        \
         counts[i] = state.n_spikes;                                                                                   \
       }                                                                                                               \
-      fired[i] = (uint8_t)f.s;                                                                                        \
+      fired[i] = (int16_t)f.s;                                                                                        \
       spikes += (uint32_t)f.s;                                                                                        \
-      if (overflow) saturations += (uint32_t)f.saturated;                                                             \
-      rest |= (uint32_t)state.u | (uint32_t)state.v | (uint32_t)sum | (hold ? (uint32_t)state.held : 0);              \
+      if ((may) != SG_PLAIN) saturations += (uint32_t)f.saturated;                                                    \
+      rest |= (uint32_t)state.v | (uint32_t)sum;                                                                      \
+      if (current) rest |= (uint32_t)state.u;                                                                         \
+      if (hold) rest |= (uint32_t)state.held;                                                                         \
     }                                                                                                                 \
     out->active += active;                                                                                            \
     out->spikes += spikes;                                                                                            \
@@ -206,19 +277,19 @@ SG_INLINE sg_neuron LEVEL(neuron)(const sg_population *p, int64_t i, int per_neu
     out->saturations += saturations;                                                                                  \
     out->rest = rest;                                                                                                 \
   }
-#define UPDATES(name, sum_t)                       \
-  UPDATE(name##_0000, sum_t, 0, 0, 0, 0)           \
-  UPDATE(name##_0001, sum_t, 0, 0, 0, 1)           \
-  UPDATE(name##_0010, sum_t, 0, 0, 1, 0)           \
-  UPDATE(name##_0011, sum_t, 0, 0, 1, 1)           \
-  UPDATE(name##_0101, sum_t, 0, 1, 0, 1)           \
-  UPDATE(name##_0111, sum_t, 0, 1, 1, 1)           \
-  UPDATE(name##_1000, sum_t, 1, 0, 0, 0)           \
-  UPDATE(name##_1001, sum_t, 1, 0, 0, 1)           \
-  UPDATE(name##_1010, sum_t, 1, 0, 1, 0)           \
-  UPDATE(name##_1011, sum_t, 1, 0, 1, 1)           \
-  UPDATE(name##_1101, sum_t, 1, 1, 0, 1)           \
-  UPDATE(name##_1111, sum_t, 1, 1, 1, 1)
+#define UPDATES(name, sum_t)                              \
+  UPDATE(name##_plain, sum_t, 0, 0, SG_PLAIN, 0)          \
+  UPDATE(name##_plain_each, sum_t, 0, 0, SG_PLAIN, 1)     \
+  UPDATE(name##_sat, sum_t, 0, 0, SG_SATURATE, 0)         \
+  UPDATE(name##_sat_each, sum_t, 0, 0, SG_SATURATE, 1)    \
+  UPDATE(name##_any, sum_t, 0, 0, SG_ANYTHING, 1)         \
+  UPDATE(name##_hold, sum_t, 0, 1, SG_ANYTHING, 1)        \
+  UPDATE(name##_u_plain, sum_t, 1, 0, SG_PLAIN, 0)        \
+  UPDATE(name##_u_plain_each, sum_t, 1, 0, SG_PLAIN, 1)   \
+  UPDATE(name##_u_sat, sum_t, 1, 0, SG_SATURATE, 0)       \
+  UPDATE(name##_u_sat_each, sum_t, 1, 0, SG_SATURATE, 1)  \
+  UPDATE(name##_u_any, sum_t, 1, 0, SG_ANYTHING, 1)       \
+  UPDATE(name##_u_hold, sum_t, 1, 1, SG_ANYTHING, 1)
 UPDATES(update_2, int16_t)
 UPDATES(update_4, int32_t)
 #undef UPDATES
@@ -226,33 +297,38 @@ UPDATES(update_4, int32_t)
 
 /* Everything that may happen, x in 64 bits, with a trace. */
 TARGET static void LEVEL(update_general)(const sg_population *p, cells *c, int64_t first, int64_t last, tally *out) {
+  int64_t *restrict xs = c->x;
+  int32_t *restrict us = c->u, *restrict vs = c->v, *restrict helds = c->held, *restrict counts = c->n_spikes;
+  int16_t *restrict fired = c->fired;
+  int32_t *restrict before_reset = c->before_reset;
+  int64_t *restrict trace_x = c->trace_x;
   uint32_t rest = 0;
+  tally sum = {0, 0, 0, 0, 0};
   for (int64_t i = first; i < last; i++) {
-    const sg_neuron neuron = LEVEL(neuron)(p, i, 1);
-    const int64_t x = c->x[i];
-    sg_state state = {c->u[i], c->v[i], c->held[i], c->n_spikes[i]};
-    out->active += (x != 0) | (state.u != 0) | (state.v != 0);
+    const sg_neuron neuron = LEVEL(neuron)(p, i);
+    const int64_t x = xs[i];
+    sg_state state = {us[i], vs[i], helds[i], counts[i]};
+    sum.active += (x != 0) | (state.u != 0) | (state.v != 0);
     const int64_t u = (int64_t)sg_decay(state.u, neuron.keep_u) + x * (1 << SG_ALIGN_BITS);
     state.u = sg_wrap24(sg_current(&neuron, state.u, (uint32_t)x));
-    out->wraps += state.u != u;
+    sum.wraps += state.u != u;
     const sg_fired f = sg_neuron_step(&neuron, &state, 1, 1);
-    c->x[i] = 0;
-    c->u[i] = state.u;
-    c->v[i] = state.v;
-    c->held[i] = state.held;
-    c->n_spikes[i] = state.n_spikes;
-    c->fired[i] = (uint8_t)f.s;
-    out->spikes += f.s;
-    out->saturations += f.saturated;
+    trace_x[i] = x;
+    before_reset[i] = f.v_before_reset;
+    xs[i] = 0;
+    us[i] = state.u;
+    vs[i] = state.v;
+    helds[i] = state.held;
+    counts[i] = state.n_spikes;
+    fired[i] = (int16_t)f.s;
+    sum.spikes += f.s;
+    sum.saturations += f.saturated;
     rest |= (uint32_t)state.u | (uint32_t)state.v | (uint32_t)state.held;
-    if (c->trace_at >= 0) {
-      p->trace_x[c->trace_at + i] = x;
-      p->trace_u[c->trace_at + i] = state.u;
-      p->trace_v[c->trace_at + i] = state.v;
-      p->trace_before[c->trace_at + i] = f.v_before_reset;
-      p->trace_s[c->trace_at + i] = (uint8_t)f.s;
-    }
   }
+  out->active += sum.active;
+  out->spikes += sum.spikes;
+  out->wraps += sum.wraps;
+  out->saturations += sum.saturations;
   out->rest = rest;
 }
 
@@ -264,14 +340,14 @@ TARGET static void LEVEL(fold)(const void *sums, int64_t sum_bytes, int64_t expo
   }
 }
 
-static const update_function LEVEL(updates)[2][16] = {
-#define TABLE(name)                                                                                                   \
-  {LEVEL(name##_0000), LEVEL(name##_0001), LEVEL(name##_0010), LEVEL(name##_0011),                                    \
-   LEVEL(name##_0101), LEVEL(name##_0101), LEVEL(name##_0111), LEVEL(name##_0111),                                    \
-   LEVEL(name##_1000), LEVEL(name##_1001), LEVEL(name##_1010), LEVEL(name##_1011),                                    \
-   LEVEL(name##_1101), LEVEL(name##_1101), LEVEL(name##_1111), LEVEL(name##_1111)}
+static const update_function LEVEL(updates)[2][12] = {
+#define TABLE(name)                                                                                      \
+  {LEVEL(name##_plain),   LEVEL(name##_plain_each),   LEVEL(name##_sat),   LEVEL(name##_sat_each),       \
+   LEVEL(name##_any),     LEVEL(name##_hold),         LEVEL(name##_u_plain), LEVEL(name##_u_plain_each), \
+   LEVEL(name##_u_sat),   LEVEL(name##_u_sat_each),   LEVEL(name##_u_any), LEVEL(name##_u_hold)}
     TABLE(update_2), TABLE(update_4)
 #undef TABLE
 };
 
-static const level LEVEL(functions) = {LEVEL(add_events), LEVEL(updates), LEVEL(update_general), LEVEL(fold)};
+static const level LEVEL(functions) = {LEVEL(add_events), LEVEL(append_input), LEVEL(append_fired), LEVEL(updates), LEVEL(update_general),
+                                       LEVEL(fold)};

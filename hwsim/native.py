@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from spikegraph.export import fixed
-from spikegraph.export.check import bounds
+from spikegraph.export.check import Bounds, bounds
 from spikegraph.export.connectivity import Array, Shape
 from spikegraph.export.errors import DataError, OptionError, TargetError
 from spikegraph.hwsim.counts import QUANTITIES
@@ -49,7 +49,7 @@ _Projection = _structure(
 )
 _Population = _structure(
     "_Population",
-    "n source start_step sum_bytes general exponent current may_hold may_overflow per_neuron biased "
+    "n source start_step sum_bytes general exponent current may_hold biased path "
     "*keep_u *keep_v *threshold *bias keep_mask sub_mask pause max_spikes n_projections *projections "
     "active_slot wraps_slot saturations_slot *trace_x *trace_u *trace_v *trace_before *trace_s",
 )
@@ -198,6 +198,8 @@ class _Plan:
         sum_bytes = next(size for size in (2, 4, 8) if -(2 ** (8 * size - 1)) <= low and high < 2 ** (8 * size - 1))
         general = bool(p.incoming) and not (alike and fits and sum_bytes < 8)
         may_hold = p.refractory_steps > 1 or p.max_spikes > 0
+        # The neurons that pad a population have no bias: they must not share one.
+        each = p.bias.any() or any((a != a.flat[0]).any() for a in parameters.values())
         layouts = [lay_out(self.graph, q.projection, self.orders, sum_bytes) for q in p.incoming]
         projections = (_Projection * len(p.incoming))(
             *(self._projection(q, layout) for q, layout in zip(p.incoming, layouts, strict=True))
@@ -213,11 +215,9 @@ class _Plan:
             exponent=min(exponents, default=0),
             current=bool((p.decay_u < fixed.DECAY_ONE).any()),
             may_hold=may_hold,
-            may_overflow=limits.u_may_wrap or limits.v_may_saturate,
-            # The kernel has no path with holding and one parameter for all.
-            per_neuron=may_hold or any((a != a.flat[0]).any() for a in parameters.values()),
             biased=bool(p.bias.any()),
-            **{name: self._pointer(_reordered(a, order).astype(np.int32)) for name, a in parameters.items()},
+            path=_path(limits, min(exponents, default=0), may_hold=may_hold, each=each),
+            **{name: self._pointer(_padded(_reordered(a, order), name)) for name, a in parameters.items()},
             keep_mask=keep_mask,
             sub_mask=sub_mask,
             pause=p.refractory_steps - 1,
@@ -329,6 +329,21 @@ def _raster(name: str, node: Any, raster: Array, n_steps: int, n_samples: int) -
         raise DataError(f"raster {name}", what, remedy)
     readable = raster if raster.dtype.str[1:] in _RASTER_TYPES else raster.astype(np.int16)
     return np.ascontiguousarray(readable)
+
+
+def _path(limits: Bounds, exponent: int, *, may_hold: bool, each: bool) -> int:
+    """Choose the update of _kernel_level.h that leaves out what cannot happen; `each`: parameters differ."""
+    if may_hold:
+        return 5
+    if exponent or limits.u_may_wrap:
+        return 4
+    return 2 * limits.v_may_saturate + each
+
+
+def _padded(parameter: Array, name: str) -> Array:
+    """Add neurons that stay at 0 up to a multiple of 32."""
+    fill = _NO_LIMIT if name == "threshold" else 0
+    return np.pad(parameter, (0, -len(parameter) % 32), constant_values=fill).astype(np.int32)
 
 
 def _reordered(array: Array, order: Array | None) -> Array:
