@@ -151,25 +151,36 @@ TARGET static inline uint64_t LEVEL(mask64_wide)(const int16_t *fired) {
 #endif
 }
 
-/* Append first + i for each i < n that is not 0 in `all`; the caller has reserved room for these and 8 more. */
+/* Write from + k for each bit k of the mask, which is not 0, and return the end; up to 15 more may be overwritten. */
+TARGET static inline int32_t *LEVEL(write_bits)(int32_t *to, int32_t from, uint64_t mask) {
+#if defined(__x86_64__) && LANES == 32
+  __m512i index = _mm512_add_epi32(_mm512_set1_epi32(from),
+                                   _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+  for (int k = 0; k < 4; k++) {
+    const __mmask16 part = (__mmask16)(mask >> 16 * k);
+    _mm512_storeu_si512((void *)to, _mm512_maskz_compress_epi32(part, index));
+    to += __builtin_popcount(part);
+    index = _mm512_add_epi32(index, _mm512_set1_epi32(16));
+  }
+  return to;
+#else
+  const int count = __builtin_popcountll(mask);
+  for (int k = 0; k < count; k++) {
+    to[k] = from + __builtin_ctzll(mask);
+    mask &= mask - 1;
+  }
+  return to + count;
+#endif
+}
+
+/* Append first + i for each i < n that is not 0 in `all`; the caller has reserved room for these and 16 more. */
 #define APPEND(name, number, mask_of)                                                                                 \
   TARGET static void LEVEL(name)(events *e, const number *all, int64_t first, int64_t n) {                            \
     int32_t *to = e->index + e->n;                                                                                    \
     int64_t i = 0;                                                                                                    \
     for (; i + 64 <= n; i += 64) {                                                                                    \
-      uint64_t mask = LEVEL(mask_of)(all + i);                                                                        \
-      if (!mask) continue;                                                                                            \
-      const int32_t from = (int32_t)(first + i);                                                                      \
-      const int count = __builtin_popcountll(mask);                                                                   \
-      for (int k = 0; k < 4; k++) { /* seldom more; what is too much is overwritten */                                \
-        to[k] = from + __builtin_ctzll(mask | (uint64_t)1 << 63);                                                     \
-        mask &= mask - 1;                                                                                             \
-      }                                                                                                               \
-      for (int k = 4; k < count; k++) {                                                                               \
-        to[k] = from + __builtin_ctzll(mask);                                                                         \
-        mask &= mask - 1;                                                                                             \
-      }                                                                                                               \
-      to += count;                                                                                                    \
+      const uint64_t mask = LEVEL(mask_of)(all + i);                                                                  \
+      if (mask) to = LEVEL(write_bits)(to, (int32_t)(first + i), mask);                                               \
     }                                                                                                                 \
     for (; i < n; i++) {                                                                                              \
       *to = (int32_t)(first + i);                                                                                     \
@@ -232,7 +243,7 @@ SG_INLINE sg_neuron LEVEL(neuron)(const sg_population *p, int64_t i) {
     const sg_neuron one = LEVEL(neuron)(p, 0);                                                                        \
     uint32_t active = 0, spikes = 0, wraps = 0, saturations = 0, rest = 0;                                            \
     const int64_t n = (last - first) / 32 * 32;                                                                       \
-    for (int64_t i = 0; i < n; i++) {                                                                                 \
+    INDEPENDENT for (int64_t i = 0; i < n; i++) {                                                                     \
       sg_neuron neuron = one;                                                                                         \
       if (per) {                                                                                                      \
         neuron.keep_u = keep_u[i];                                                                                    \
@@ -297,38 +308,48 @@ UPDATES(update_4, int32_t)
 
 /* Everything that may happen, x in 64 bits, with a trace. */
 TARGET static void LEVEL(update_general)(const sg_population *p, cells *c, int64_t first, int64_t last, tally *out) {
-  int64_t *restrict xs = c->x;
-  int32_t *restrict us = c->u, *restrict vs = c->v, *restrict helds = c->held, *restrict counts = c->n_spikes;
-  int16_t *restrict fired = c->fired;
-  int32_t *restrict before_reset = c->before_reset;
-  int64_t *restrict trace_x = c->trace_x;
-  uint32_t rest = 0;
-  tally sum = {0, 0, 0, 0, 0};
-  for (int64_t i = first; i < last; i++) {
-    const sg_neuron neuron = LEVEL(neuron)(p, i);
-    const int64_t x = xs[i];
-    sg_state state = {us[i], vs[i], helds[i], counts[i]};
-    sum.active += (x != 0) | (state.u != 0) | (state.v != 0);
-    const int64_t u = (int64_t)sg_decay(state.u, neuron.keep_u) + x * (1 << SG_ALIGN_BITS);
-    state.u = sg_wrap24(sg_current(&neuron, state.u, (uint32_t)x));
-    sum.wraps += state.u != u;
-    const sg_fired f = sg_neuron_step(&neuron, &state, 1, 1);
+  int64_t *restrict xs = c->x + first;
+  int32_t *restrict us = c->u + first, *restrict vs = c->v + first, *restrict helds = c->held + first, *restrict counts = c->n_spikes + first;
+  int16_t *restrict fired = c->fired + first;
+  int32_t *restrict before_reset = c->before_reset + first;
+  int64_t *restrict trace_x = c->trace_x + first;
+  const int32_t *restrict keep_u = p->keep_u + first, *restrict keep_v = p->keep_v + first;
+  const int32_t *restrict thresholds = p->threshold + first, *restrict biases = p->bias + first;
+  const sg_neuron one = LEVEL(neuron)(p, 0);
+  uint32_t current[SG_ROW], given[SG_ROW];
+  uint32_t active = 0, spikes = 0, wraps = 0, saturations = 0, rest = 0;
+  const int64_t n = (last - first) / 32 * 32;
+  INDEPENDENT for (int64_t i = 0; i < n; i++) { /* what needs 64 bits, by itself */
+    const int64_t x = xs[i], u = (int64_t)sg_decay(us[i], keep_u[i]) + x * (1 << SG_ALIGN_BITS);
+    current[i] = (uint32_t)u;
+    wraps += u > SG_STATE_HALF || u <= -SG_STATE_HALF;
+    given[i] = x != 0;
     trace_x[i] = x;
-    before_reset[i] = f.v_before_reset;
     xs[i] = 0;
+  }
+  INDEPENDENT for (int64_t i = 0; i < n; i++) {
+    sg_neuron neuron = one;
+    neuron.keep_v = keep_v[i];
+    neuron.threshold = thresholds[i];
+    neuron.bias = biases[i];
+    sg_state state = {us[i], vs[i], helds[i], counts[i]};
+    active += (given[i] | (uint32_t)state.u | (uint32_t)state.v) != 0;
+    state.u = sg_wrap24(current[i]);
+    const sg_fired f = sg_neuron_step(&neuron, &state, 1, 1);
+    before_reset[i] = f.v_before_reset;
     us[i] = state.u;
     vs[i] = state.v;
     helds[i] = state.held;
     counts[i] = state.n_spikes;
     fired[i] = (int16_t)f.s;
-    sum.spikes += f.s;
-    sum.saturations += f.saturated;
+    spikes += (uint32_t)f.s;
+    saturations += (uint32_t)f.saturated;
     rest |= (uint32_t)state.u | (uint32_t)state.v | (uint32_t)state.held;
   }
-  out->active += sum.active;
-  out->spikes += sum.spikes;
-  out->wraps += sum.wraps;
-  out->saturations += sum.saturations;
+  out->active += active;
+  out->spikes += spikes;
+  out->wraps += wraps;
+  out->saturations += saturations;
   out->rest = rest;
 }
 
