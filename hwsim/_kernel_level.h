@@ -9,6 +9,19 @@
 typedef int8_t LEVEL(narrow) __attribute__((vector_size(LANES)));
 typedef int16_t LEVEL(wide) __attribute__((vector_size(2 * LANES)));
 
+/* Load and widen; compilers split what one instruction does. */
+TARGET SG_INLINE LEVEL(wide) LEVEL(load_wide)(const int8_t *from) {
+#if defined(__x86_64__) && LANES == 32
+  return (LEVEL(wide))_mm512_cvtepi8_epi16(_mm256_loadu_si256((const void *)from));
+#elif defined(__x86_64__) && LANES == 16
+  return (LEVEL(wide))_mm256_cvtepi8_epi16(_mm_loadu_si128((const void *)from));
+#else
+  LEVEL(narrow) w;
+  memcpy(&w, from, LANES);
+  return __builtin_convertvector(w, LEVEL(wide));
+#endif
+}
+
 #define SUM_ROWS(n_vectors)                                                                                           \
   for (int64_t first = 0; first < n_events; first += 256) {                                                           \
     const int64_t last = first + 256 < n_events ? first + 256 : n_events;                                             \
@@ -16,11 +29,7 @@ typedef int16_t LEVEL(wide) __attribute__((vector_size(2 * LANES)));
     for (int q = 0; q < (n_vectors); q++) sum[q] = (LEVEL(wide)){0};                                                  \
     for (int64_t e = first; e < last; e++) {                                                                          \
       const int8_t *row = weight + (int64_t)index[e] * stride + at;                                                   \
-      for (int q = 0; q < (n_vectors); q++) {                                                                         \
-        LEVEL(narrow) w;                                                                                              \
-        memcpy(&w, row + q * LANES, LANES);                                                                           \
-        sum[q] += __builtin_convertvector(w, LEVEL(wide));                                                            \
-      }                                                                                                               \
+      for (int q = 0; q < (n_vectors); q++) sum[q] += LEVEL(load_wide)(row + q * LANES);                              \
     }                                                                                                                 \
     int16_t partial[(n_vectors) * LANES];                                                                             \
     memcpy(partial, sum, sizeof partial);                                                                             \
@@ -61,37 +70,69 @@ ROWS(rows_2_4, int16_t, int32_t, uint32_t)
 ROWS(rows_2_8, int16_t, int64_t, uint64_t)
 #undef ROWS
 
-/* Windows (convolution, pooling): channels lie innermost, so that a row of the kernel is one run of sums. The weights
- * have the width of the sums. */
+/* Windows (convolution, pooling): channels lie innermost, so that a row of the kernel is one run of sums. */
 
-#define WINDOW(name, sum_t, product_t, chunk)                                                                         \
-  TARGET static void LEVEL(name)(const sg_projection *p, const int32_t *restrict index,                               \
-                                 const int32_t *restrict value, int64_t n_events, void *restrict out,                 \
-                                 uint8_t *restrict awake) {                                                           \
+#define ADD_VECTOR(weight_t, unsigned_t, bytes)                                                                       \
+  {                                                                                                                   \
+    typedef unsigned_t vector __attribute__((vector_size(bytes)));                                                    \
+    typedef weight_t narrow __attribute__((vector_size(bytes / sizeof(unsigned_t) * sizeof(weight_t))));              \
+    vector a;                                                                                                         \
+    narrow b;                                                                                                         \
+    memcpy(&a, to + k, sizeof a);                                                                                     \
+    memcpy(&b, w + k, sizeof b);                                                                                      \
+    a += __builtin_convertvector(b, vector);                                                                          \
+    memcpy(to + k, &a, sizeof a);                                                                                     \
+    k += (int)(bytes / sizeof(unsigned_t));                                                                           \
+  }
+#define WINDOW(name, weight_t, sum_t, unsigned_t, product_t)                                                          \
+  TARGET static void LEVEL(name)(const sg_projection *p, const events *in, void *restrict out,                        \
+                                 uint8_t *restrict awake, int all_awake) {                                            \
     const int32_t *restrict rows_ptr = p->rows_ptr, *restrict rows = p->rows;                                         \
     const int32_t *restrict runs_ptr = p->runs_ptr, *restrict runs = p->runs;                                         \
-    for (int64_t e = 0; e < n_events; e++) {                                                                          \
-      const int32_t *site = p->site + 4 * (int64_t)index[e];                                                          \
-      const sum_t *weight = (const sum_t *)p->weight + site[2];                                                       \
-      const product_t times = value ? (product_t)value[e] : 1;                                                        \
-      for (int32_t r = rows_ptr[site[0]]; r < rows_ptr[site[0] + 1]; r++)                                             \
-        for (int32_t c = runs_ptr[site[1]]; c < runs_ptr[site[1] + 1]; c++) {                                         \
-          const int64_t start = (int64_t)site[3] + rows[2 * r] + runs[3 * c];                                         \
+    enum { FULL = (int)(64 / sizeof(sum_t)), HALF = FULL / 2, QUARTER = FULL / 4 };                                   \
+    for (int64_t e = 0; e < in->n; e++) {                                                                             \
+      const int32_t *site = p->site + 4 * (int64_t)in->index[e];                                                      \
+      __builtin_prefetch(p->site + 4 * (int64_t)in->index[e + 8 < in->n ? e + 8 : e]);                                \
+      const int32_t first_run = runs_ptr[site[1]], last_run = runs_ptr[site[1] + 1];                                  \
+      const int32_t last_row = rows_ptr[site[0] + 1];                                                                 \
+      for (int32_t r = rows_ptr[site[0]]; r < last_row; r++) {                                                        \
+        const int64_t from = (int64_t)site[3] + rows[2 * r];                                                          \
+        const weight_t *weight = (const weight_t *)p->weight + site[2] + rows[2 * r + 1];                             \
+        for (int32_t c = first_run; c < last_run; c++) {                                                              \
+          const int64_t start = from + runs[3 * c];                                                                   \
           const int32_t length = runs[3 * c + 2];                                                                     \
           sum_t *restrict to = (sum_t *)out + start;                                                                  \
-          const sum_t *restrict w = weight + rows[2 * r + 1] + runs[3 * c + 1];                                       \
-          for (int64_t row = start / SG_ROW; row <= (start + length - 1) / SG_ROW; row++) awake[row] = 1;             \
+          const weight_t *restrict w = weight + runs[3 * c + 1];                                                      \
           int32_t k = 0;                                                                                              \
-          if (!value)                                                                                                 \
-            for (; k + chunk <= length; k += chunk)                                                                   \
-              for (int i = 0; i < chunk; i++) to[k + i] = (sum_t)((product_t)to[k + i] + (product_t)w[k + i]);        \
-          for (; k < length; k++) to[k] = (sum_t)((product_t)to[k] + (product_t)w[k] * times);                        \
+          if (!all_awake)                                                                                             \
+            for (int64_t row = start / SG_ROW; row <= (start + length - 1) / SG_ROW; row++) awake[row] = 1;           \
+          if (in->value) {                                                                                            \
+            const product_t times = (product_t)in->value[e];                                                          \
+            for (; k < length; k++) to[k] = (sum_t)((product_t)to[k] + (product_t)w[k] * times);                      \
+            continue;                                                                                                 \
+          }                                                                                                           \
+          if (sizeof(weight_t) == 1 && sizeof(sum_t) == 2)                                                            \
+            for (; k + LANES <= length; k += LANES) {                                                                 \
+              LEVEL(wide) a;                                                                                          \
+              memcpy(&a, to + k, sizeof a);                                                                           \
+              a += LEVEL(load_wide)((const int8_t *)(w + k));                                                         \
+              memcpy(to + k, &a, sizeof a);                                                                           \
+            }                                                                                                         \
+          while (k + FULL <= length) ADD_VECTOR(weight_t, unsigned_t, 64)                                             \
+          if (k + HALF <= length) ADD_VECTOR(weight_t, unsigned_t, 32)                                                \
+          if (k + QUARTER <= length) ADD_VECTOR(weight_t, unsigned_t, 16)                                             \
+          for (; k < length; k++) to[k] = (sum_t)((product_t)to[k] + (product_t)w[k]);                                \
         }                                                                                                             \
+      }                                                                                                               \
     }                                                                                                                 \
   }
-WINDOW(window_2, int16_t, uint32_t, 16)
-WINDOW(window_4, int32_t, uint32_t, 8)
-WINDOW(window_8, int64_t, uint64_t, 8)
+WINDOW(window_1_2, int8_t, int16_t, uint16_t, uint32_t)
+WINDOW(window_1_4, int8_t, int32_t, uint32_t, uint32_t)
+WINDOW(window_1_8, int8_t, int64_t, uint64_t, uint64_t)
+WINDOW(window_2_2, int16_t, int16_t, uint16_t, uint32_t)
+WINDOW(window_2_4, int16_t, int32_t, uint32_t, uint32_t)
+WINDOW(window_2_8, int16_t, int64_t, uint64_t, uint64_t)
+#undef ADD_VECTOR
 #undef WINDOW
 
 #define SPARSE(name, weight_t, sum_t, product_t)                                                                      \
@@ -195,20 +236,25 @@ APPEND(append_fired, int16_t, mask64_wide)
 TARGET static void LEVEL(add_events)(const sg_projection *p, const events *in, void *sums, int64_t sum_bytes,
                                      uint8_t *awake, int64_t n_rows) {
   const int32_t *value = in->value;
-  if (p->kind == SG_DENSE8 || p->kind == SG_ROWS) memset(awake, 1, (size_t)n_rows);
+  /* Where so many spikes arrive that hardly a row can stay asleep, to say which woke costs more than it saves. */
+  const int all_awake = p->kind == SG_DENSE8 || p->kind == SG_ROWS || (p->kind == SG_WINDOW && in->n >= n_rows / 2);
+  if (all_awake) memset(awake, 1, (size_t)n_rows);
   if (p->kind == SG_DENSE8)
     LEVEL(dense8)(p->weight, p->row_stride, in->index, in->n, sums, sum_bytes);
 #define CHOOSE(kind_, w_, s_, call) \
-  else if (p->kind == kind_ && (w_ == 0 || p->weight_bytes == w_) && sum_bytes == s_) call
+  else if (p->kind == kind_ && p->weight_bytes == w_ && sum_bytes == s_) call
   CHOOSE(SG_ROWS, 1, 2, LEVEL(rows_1_2)(p->weight, p->row_stride, in->index, value, in->n, sums));
   CHOOSE(SG_ROWS, 1, 4, LEVEL(rows_1_4)(p->weight, p->row_stride, in->index, value, in->n, sums));
   CHOOSE(SG_ROWS, 1, 8, LEVEL(rows_1_8)(p->weight, p->row_stride, in->index, value, in->n, sums));
   CHOOSE(SG_ROWS, 2, 2, LEVEL(rows_2_2)(p->weight, p->row_stride, in->index, value, in->n, sums));
   CHOOSE(SG_ROWS, 2, 4, LEVEL(rows_2_4)(p->weight, p->row_stride, in->index, value, in->n, sums));
   CHOOSE(SG_ROWS, 2, 8, LEVEL(rows_2_8)(p->weight, p->row_stride, in->index, value, in->n, sums));
-  CHOOSE(SG_WINDOW, 0, 2, LEVEL(window_2)(p, in->index, value, in->n, sums, awake));
-  CHOOSE(SG_WINDOW, 0, 4, LEVEL(window_4)(p, in->index, value, in->n, sums, awake));
-  CHOOSE(SG_WINDOW, 0, 8, LEVEL(window_8)(p, in->index, value, in->n, sums, awake));
+  CHOOSE(SG_WINDOW, 1, 2, LEVEL(window_1_2)(p, in, sums, awake, all_awake));
+  CHOOSE(SG_WINDOW, 2, 2, LEVEL(window_2_2)(p, in, sums, awake, all_awake));
+  CHOOSE(SG_WINDOW, 1, 4, LEVEL(window_1_4)(p, in, sums, awake, all_awake));
+  CHOOSE(SG_WINDOW, 2, 4, LEVEL(window_2_4)(p, in, sums, awake, all_awake));
+  CHOOSE(SG_WINDOW, 1, 8, LEVEL(window_1_8)(p, in, sums, awake, all_awake));
+  CHOOSE(SG_WINDOW, 2, 8, LEVEL(window_2_8)(p, in, sums, awake, all_awake));
   CHOOSE(SG_SPARSE, 1, 2, LEVEL(sparse_1_2)(p, in->index, value, in->n, sums, awake));
   CHOOSE(SG_SPARSE, 1, 4, LEVEL(sparse_1_4)(p, in->index, value, in->n, sums, awake));
   CHOOSE(SG_SPARSE, 1, 8, LEVEL(sparse_1_8)(p, in->index, value, in->n, sums, awake));

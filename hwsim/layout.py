@@ -59,22 +59,20 @@ def sum_range(graph: Graph, population: ProgramPopulation, *, together: bool) ->
     return min(int(low.min()) for low, _ in ends), max(int(high.max()) for _, high in ends)
 
 
-def lay_out(graph: Graph, p: Projection, orders: Orders, sum_bytes: int) -> ProjectionLayout:
+def lay_out(graph: Graph, p: Projection, orders: Orders) -> ProjectionLayout:
     """Lay out a projection's weights.
 
     Parameters
     ----------
     orders : mapping of node → ndarray or None
         See `neuron_order`.
-    sum_bytes : int
-        Width of the target's sums.
     """
     source, target = graph.shape_of(p.source), graph.shape_of(p.target)
     graded = p.source in graph.inputs and graph.inputs[p.source].graded
     if isinstance(p, Dense):
         return _dense(p, orders, graded=graded)
     if isinstance(p, (Conv2d, SumPool2d)):
-        return _window(p, source, target, orders[p.source], sum_bytes)
+        return _window(p, source, target, orders[p.source])
     if isinstance(p, Sparse):
         return _sparse(p, orders)
     return _one_to_one(p, target, orders)
@@ -88,7 +86,16 @@ def _dense(p: Dense, orders: Orders, *, graded: bool) -> ProjectionLayout:
     padded = np.zeros((len(weight), stride), weight.dtype)
     padded[:, : weight.shape[1]] = weight
     kind = DENSE8 if weight.dtype == np.int8 and not graded else ROWS
-    return ProjectionLayout(kind=kind, row_stride=stride, arrays={"weight": padded})
+    return ProjectionLayout(kind=kind, row_stride=stride, arrays={"weight": _aligned(padded)})
+
+
+def _aligned(array: Array) -> Array:
+    """Copy to where a cache line begins, so that a row of weights lies on as few lines as it can."""
+    room = np.empty(array.nbytes + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    copy = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
 
 
 def _sparse(p: Sparse, orders: Orders) -> ProjectionLayout:
@@ -118,9 +125,7 @@ def _one_to_one(p: OneToOne, shape: Shape, orders: Orders) -> ProjectionLayout:
     return _sparse(identity, orders)
 
 
-def _window(
-    p: Conv2d | SumPool2d, source: Shape, target: Shape, order: Array | None, sum_bytes: int
-) -> ProjectionLayout:
+def _window(p: Conv2d | SumPool2d, source: Shape, target: Shape, order: Array | None) -> ProjectionLayout:
     """Lay out a window: tables of what a source row and a source column reach, so that no site needs its own."""
     if isinstance(p, Conv2d):
         weight, groups, dilation = p.weight, p.groups, p.dilation
@@ -166,7 +171,7 @@ def _window(
     channel, y, x = (a.ravel() for a in np.indices(source))
     site = np.stack([y, x, channel * by_source.shape[1], channel // per_in * per_out], axis=1)
     arrays = {
-        "weight": by_source.astype(f"i{sum_bytes}"),
+        "weight": _aligned(by_source),
         "site": site if order is None else site[order],
         "rows_ptr": np.array(rows_ptr),
         "rows": np.array(rows).reshape(-1, 2),

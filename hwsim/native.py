@@ -200,7 +200,7 @@ class _Plan:
         may_hold = p.refractory_steps > 1 or p.max_spikes > 0
         # The neurons that pad a population have no bias: they must not share one.
         each = p.bias.any() or any((a != a.flat[0]).any() for a in parameters.values())
-        layouts = [lay_out(self.graph, q.projection, self.orders, sum_bytes) for q in p.incoming]
+        layouts = [lay_out(self.graph, q.projection, self.orders) for q in p.incoming]
         projections = (_Projection * len(p.incoming))(
             *(self._projection(q, layout) for q, layout in zip(p.incoming, layouts, strict=True))
         )
