@@ -45,6 +45,9 @@ typedef struct {
   void (*fold)(const void *, int64_t, int64_t, int64_t, int64_t *);
 } level;
 
+/* Inner loops keep their registers to themselves. */
+#define APART __attribute__((noinline))
+
 /* Before a loop over neurons: no two of its arrays overlap, though a compiler cannot see it. */
 #if defined(__clang__)
 #define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")

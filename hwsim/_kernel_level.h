@@ -42,7 +42,7 @@ TARGET SG_INLINE LEVEL(wide) LEVEL(load_wide)(const int8_t *from) {
       for (int k = 0; k < (n_vectors) * LANES; k++) ((int64_t *)sums)[at + k] += partial[k];                          \
   }
 
-TARGET static void LEVEL(dense8)(const int8_t *restrict weight, int64_t stride, const int32_t *restrict index,
+TARGET APART static void LEVEL(dense8)(const int8_t *restrict weight, int64_t stride, const int32_t *restrict index,
                                  int64_t n_events, void *restrict sums, int64_t sum_bytes) {
   int64_t at = 0;
   for (; at + BLOCK * LANES <= stride; at += BLOCK * LANES) { SUM_ROWS(BLOCK) }
@@ -85,19 +85,22 @@ ROWS(rows_2_8, int16_t, int64_t, uint64_t)
     k += (int)(bytes / sizeof(unsigned_t));                                                                           \
   }
 #define WINDOW(name, weight_t, sum_t, unsigned_t, product_t)                                                          \
-  TARGET static void LEVEL(name)(const sg_projection *p, const events *in, void *restrict out,                        \
+  TARGET APART static void LEVEL(name)(const sg_projection *p, const events *in, void *restrict out,                  \
                                  uint8_t *restrict awake, int all_awake) {                                            \
     const int32_t *restrict rows_ptr = p->rows_ptr, *restrict rows = p->rows;                                         \
     const int32_t *restrict runs_ptr = p->runs_ptr, *restrict runs = p->runs;                                         \
+    const int32_t *restrict sites = p->site, *restrict index = in->index, *restrict value = in->value;                \
+    const weight_t *restrict weights = p->weight;                                                                     \
+    const int64_t n_events = in->n;                                                                                   \
     enum { FULL = (int)(64 / sizeof(sum_t)), HALF = FULL / 2, QUARTER = FULL / 4 };                                   \
-    for (int64_t e = 0; e < in->n; e++) {                                                                             \
-      const int32_t *site = p->site + 4 * (int64_t)in->index[e];                                                      \
-      __builtin_prefetch(p->site + 4 * (int64_t)in->index[e + 8 < in->n ? e + 8 : e]);                                \
+    for (int64_t e = 0; e < n_events; e++) {                                                                          \
+      const int32_t *site = sites + 4 * (int64_t)index[e];                                                            \
+      __builtin_prefetch(sites + 4 * (int64_t)index[e + 8 < n_events ? e + 8 : e]);                                   \
       const int32_t first_run = runs_ptr[site[1]], last_run = runs_ptr[site[1] + 1];                                  \
       const int32_t last_row = rows_ptr[site[0] + 1];                                                                 \
       for (int32_t r = rows_ptr[site[0]]; r < last_row; r++) {                                                        \
         const int64_t from = (int64_t)site[3] + rows[2 * r];                                                          \
-        const weight_t *weight = (const weight_t *)p->weight + site[2] + rows[2 * r + 1];                             \
+        const weight_t *weight = weights + site[2] + rows[2 * r + 1];                                                 \
         for (int32_t c = first_run; c < last_run; c++) {                                                              \
           const int64_t start = from + runs[3 * c];                                                                   \
           const int32_t length = runs[3 * c + 2];                                                                     \
@@ -106,8 +109,8 @@ ROWS(rows_2_8, int16_t, int64_t, uint64_t)
           int32_t k = 0;                                                                                              \
           if (!all_awake)                                                                                             \
             for (int64_t row = start / SG_ROW; row <= (start + length - 1) / SG_ROW; row++) awake[row] = 1;           \
-          if (in->value) {                                                                                            \
-            const product_t times = (product_t)in->value[e];                                                          \
+          if (value) {                                                                                                \
+            const product_t times = (product_t)value[e];                                                              \
             for (; k < length; k++) to[k] = (sum_t)((product_t)to[k] + (product_t)w[k] * times);                      \
             continue;                                                                                                 \
           }                                                                                                           \

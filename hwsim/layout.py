@@ -1,14 +1,14 @@
-"""How the weights of a projection lie in memory for the native engine: by source neuron, because work follows spikes."""
+"""How the native engine lays weights out: by source neuron, because work follows spikes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import gcd
+from typing import Any
 
 import numpy as np
 
-from spikegraph.export import fixed
 from spikegraph.export.connectivity import Array, Shape
 from spikegraph.export.graph import Conv2d, Dense, Graph, OneToOne, Projection, Sparse, SumPool2d
 from spikegraph.hwsim.program import ProgramPopulation
@@ -125,15 +125,20 @@ def _one_to_one(p: OneToOne, shape: Shape, orders: Orders) -> ProjectionLayout:
     return _sparse(identity, orders)
 
 
+def _both(pair: Any) -> tuple[int, int]:
+    height, width = pair
+    return int(height), int(width)
+
+
 def _window(p: Conv2d | SumPool2d, source: Shape, target: Shape, order: Array | None) -> ProjectionLayout:
     """Lay out a window: tables of what a source row and a source column reach, so that no site needs its own."""
     if isinstance(p, Conv2d):
         weight, groups, dilation = p.weight, p.groups, p.dilation
     else:  # a convolution of each channel by itself
-        weight = np.broadcast_to(p.weight, (source[0], 1, *np.atleast_1d(p.kernel_size)))
+        weight = np.broadcast_to(p.weight, (source[0], 1, *_both(p.kernel_size)))
         groups, dilation = source[0], (1, 1)
     per_in, per_out, (n_rows, n_columns) = weight.shape[1], weight.shape[0] // groups, weight.shape[2:]
-    (down, right), (top, left), (step_y, step_x) = (tuple(np.atleast_1d(a)) for a in (p.stride, p.padding, dilation))
+    (down, right), (top, left), (step_y, step_x) = (_both(a) for a in (p.stride, p.padding, dilation))
 
     # From a fixed source column, kernel columns of one class (modulo `period`) reach neighbouring target columns if
     # `gap` is 1, the higher kernel column the lower target column; they are laid out in that order.

@@ -199,7 +199,7 @@ class _Plan:
         general = bool(p.incoming) and not (alike and fits and sum_bytes < 8)
         may_hold = p.refractory_steps > 1 or p.max_spikes > 0
         # The neurons that pad a population have no bias: they must not share one.
-        each = p.bias.any() or any((a != a.flat[0]).any() for a in parameters.values())
+        each = bool(p.bias.any()) or any(len(np.unique(a)) > 1 for a in parameters.values())
         layouts = [lay_out(self.graph, q.projection, self.orders) for q in p.incoming]
         projections = (_Projection * len(p.incoming))(
             *(self._projection(q, layout) for q, layout in zip(p.incoming, layouts, strict=True))
@@ -309,11 +309,11 @@ def _run_threads(library: ctypes.CDLL, batch: Any, n_threads: int) -> None:
     with ThreadPoolExecutor(n_threads) as pool:
         futures = [pool.submit(library.sg_run, ctypes.byref(batch)) for _ in range(n_threads)]
         try:
-            failed = any([future.result() for future in futures])
+            results = [future.result() for future in futures]
         except BaseException:
             batch.cancel = 1
             raise
-    if failed:
+    if any(results):
         raise TargetError("native engine", "is out of memory", "run fewer samples at a time, or record less")
 
 

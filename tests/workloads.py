@@ -12,7 +12,7 @@ def workload_a(n_samples: int = 64, rate: float = 0.05, decay_u: int = 4096) -> 
     """784-512-10, T = 32; at an input rate of 0.05 the hidden rate is about 0.08."""
     random = np.random.default_rng(0)
     weights = {"hidden": random.integers(-60, 64, (512, 784)) * 2, "output": random.integers(-60, 64, (10, 512)) * 2}
-    neurons = {"decay_u": decay_u, "decay_v": 256, "threshold_mant": 1200}
+    neurons = {"decay_u": decay_u, "decay_v": 256, "threshold_mant": 1200 * 4096 // decay_u}
     graph = Graph(
         inputs={"input": Input(shape=(784,))},
         populations={
@@ -41,7 +41,7 @@ def workload_b(n_samples: int = 64, rate: float = 0.02, decay_u: int = 4096) -> 
         return random.integers(-60, 64, shape) * 2
 
     def neurons(shape: tuple[int, ...], threshold_mant: int) -> Population:
-        return Population(shape=shape, decay_u=decay_u, decay_v=256, threshold_mant=threshold_mant)
+        return Population(shape=shape, decay_u=decay_u, decay_v=256, threshold_mant=threshold_mant * 4096 // decay_u)
 
     readout = np.zeros((10, 32, 17, 17), np.int64)
     readout[:, :, :16, :16] = weights(10, 32, 8, 8).repeat(2, axis=2).repeat(2, axis=3)

@@ -27,18 +27,20 @@ ROUNDS = 15
 Workload = tuple[Graph, dict[str, Array]]
 
 
-def add_rows(level: int, times: int = 1000, n_rows: int = 784, width: int = 512, n_events: int = 39) -> int:
-    """Add rows; return the number of additions."""
+def inner_loop(level: int, times: int = 20_000, n_rows: int = 784, width: int = 512, n_events: int = 39) -> Any:
+    """Return a call that adds rows, and the number of additions that it does."""
     random = np.random.default_rng(0)
     weight = random.integers(-128, 128, (n_rows, width)).astype(np.int8)
     index = np.sort(random.choice(n_rows, n_events, replace=False)).astype(np.int32)
     sums = np.zeros(width + 64, np.int32)
     pointers = [ctypes.c_void_p(a.ctypes.data) for a in (weight, index, sums)]
-    kernel().sg_add_rows(
-        ctypes.c_int64(level), pointers[0], ctypes.c_int64(width), pointers[1], ctypes.c_int64(n_events), pointers[2],
-        ctypes.c_int64(times),
-    )  # fmt: skip
-    return times * n_events * width
+    numbers = [ctypes.c_int64(n) for n in (level, width, n_events, times)]
+    arguments = (numbers[0], pointers[0], numbers[1], pointers[1], numbers[2], pointers[2], numbers[3])
+
+    def call(keep: Any = (weight, index, sums)) -> None:
+        kernel().sg_add_rows(*arguments)
+
+    return call, times * n_events * width
 
 
 def seconds(call: Callable[[], Any]) -> float:
@@ -70,13 +72,14 @@ def test_native_engine(name: str, capsys: pytest.CaptureFixture[str]) -> None:
         "2 threads": (lambda: run_native(program, rasters, threads=2), n_samples),
         "reference": (lambda: run_reference(program, few), few["input"].shape[1]),
     }
+    add_rows, additions = inner_loop(best)
     times: dict[str, list[float]] = {what: [] for what in (*calls, "bound")}
     for _ in range(ROUNDS):
-        times["bound"].append(seconds(lambda: add_rows(best)))
+        times["bound"].append(seconds(add_rows))
         for what, (call, _n) in calls.items():
             if what != "reference" or len(times[what]) < 3:
                 times[what].append(seconds(call))
-    bound = 1000 * 39 * 512 / median(times["bound"])
+    bound = additions / median(times["bound"])
     with capsys.disabled():
         print(f"\n{name}: {LEVELS[best]}; {sops:,.0f} sops a sample; rates ", end="")  # noqa: T201
         print(", ".join(f"{k} {r:.3f}" for k, r in rates.items()), f"; bound {bound / 1e9:.1f} G/s a thread")  # noqa: T201
@@ -86,5 +89,6 @@ def test_native_engine(name: str, capsys: pytest.CaptureFixture[str]) -> None:
             share = sops / per_sample / bound / (2 if what == "2 threads" else 1)
             print(  # noqa: T201
                 f"  {what:10} {1 / per_sample:10,.0f} samples/s (best {n / min(times[what]):,.0f})"
-                f" {sops / per_sample / 1e9:6.2f} G sops/s, {share:.2f} of the bound, {reference / per_sample:,.0f} × reference"
+                f" {sops / per_sample / 1e9:6.2f} G sops/s, {share:.2f} of the bound,"
+                f" {reference / per_sample:,.0f} × reference"
             )

@@ -1,8 +1,10 @@
-"""The native engine is the reference engine, bit for bit: random graphs, odd sizes, every instruction level, threads."""
+"""The native engine is the reference engine, bit for bit: random graphs, odd sizes, every vector level, threads."""
 
 from __future__ import annotations
 
 import os
+import signal
+import time
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -167,7 +169,9 @@ def network(n_steps: int = 12, **neuron: Any) -> tuple[Graph, dict[str, Array]]:
             "a": Conv2d(source="in", target="conv", weight=weights(17, 2, 5, 5), padding=1),
             "b": SumPool2d(source="conv", target="pool", weight=40, kernel_size=2),
             "c": Conv2d(source="conv", target="strided", weight=weights(12, 17, 4, 4), stride=2, padding=1),
-            "d": Conv2d(source="strided", target="grouped", weight=weights(12, 3, 3, 3), groups=4, padding=2, dilation=2),
+            "d": Conv2d(
+                source="strided", target="grouped", weight=weights(12, 3, 3, 3), groups=4, padding=2, dilation=2
+            ),
             "e": Sparse(
                 source="grouped",
                 target="sparse",
@@ -245,6 +249,26 @@ def test_neurons_at_rest_wake_and_their_past_is_gone() -> None:
     raster = np.zeros((9, 1, 1), np.int8)
     raster[[0, 4, 5]] = 1
     assert_native(graph, {"in": raster})
+
+
+def test_an_interrupt_stops_after_the_sample_at_hand() -> None:
+    graph = layer(4, 20_000, np.ones((20_000, 4)), n_steps=2000, bias_mant=1)
+    program, raster = compile_program(graph), np.ones((2000, 64, 4), np.int8)
+    run_native(program, {"in": raster[:, :1]})
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    start = time.process_time()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_native(program, {"in": raster})
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert time.process_time() - start < 1.5  # all 64 samples take many times that
 
 
 def test_what_the_engine_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
