@@ -12,13 +12,14 @@ from spikegraph.export.errors import GraphError, OptionError, Problem
 from spikegraph.export.graph import Graph
 from spikegraph.export.hdf5 import graph_checksum
 from spikegraph.hwsim.counts import Counts
+from spikegraph.hwsim.native import run_native
 from spikegraph.hwsim.program import Program, compile_program
 from spikegraph.hwsim.reference import run_reference
 from spikegraph.hwsim.result import VARIABLES, BatchResult
 from spikegraph.hwsim.run import Run
 
 Engine = Callable[[Program, Mapping[str, Array], Collection[str]], BatchResult]
-ENGINES: dict[str, Engine] = {"reference": run_reference}
+ENGINES: dict[str, Engine] = {"native": run_native, "reference": run_reference}
 
 
 def rasters_of(graph: Graph, x: Array, index: Array) -> dict[str, Array]:
@@ -47,7 +48,7 @@ def simulate(
     graph: Graph,
     samples: Iterable[tuple[Array, Array, Array]],
     *,
-    engine: str = "reference",
+    engine: str = "native",
     record: Collection[str] = (),
     provenance: Mapping[str, Any] | None = None,
 ) -> Run:
@@ -72,6 +73,8 @@ def simulate(
         The graph is not legal, or has no coding or readout.
     OptionError
         Unknown engine or population; no samples.
+    TargetError
+        The compiled part of the native engine is missing.
     """
     if engine not in ENGINES:
         raise OptionError("--engine", f"{engine!r} is not known", f"choose one of {', '.join(ENGINES)}")

@@ -16,9 +16,11 @@ from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import OptionError, TargetError
 from spikegraph.export.graph import Graph
 from spikegraph.export.order import topological_order
+from spikegraph.hwsim.native import run_native
 from spikegraph.hwsim.program import compile_program
 from spikegraph.hwsim.rasters import checked_samples
 from spikegraph.hwsim.reference import run_reference
+from spikegraph.hwsim.simulate import Engine
 
 Execution = Mapping[
     str, Mapping[str, Array]
@@ -136,7 +138,16 @@ class Verification:
 
 def reference(graph: Graph, rasters: Mapping[str, Array]) -> Execution:
     """Run a graph in the reference engine."""
-    traces = run_reference(compile_program(graph), rasters, record=list(graph.populations)).traces
+    return _run_in(run_reference, graph, rasters)
+
+
+def native(graph: Graph, rasters: Mapping[str, Array]) -> Execution:
+    """Run a graph in the native engine."""
+    return _run_in(run_native, graph, rasters)
+
+
+def _run_in(engine: Engine, graph: Graph, rasters: Mapping[str, Array]) -> Execution:
+    traces = engine(compile_program(graph), rasters, list(graph.populations)).traces
     return {name: {variable: getattr(traces[name], variable) for variable in ORDER} for name in graph.populations}
 
 
@@ -147,7 +158,7 @@ def lava(graph: Graph, rasters: Mapping[str, Array]) -> Execution:
     return run_lava(graph, rasters)
 
 
-PLACES: dict[str, Place] = {"reference": reference, "lava": lava}
+PLACES: dict[str, Place] = {"reference": reference, "native": native, "lava": lava}
 
 
 def verify(graph: Graph, rasters: Mapping[str, Array], places: Mapping[str, Place]) -> Verification:

@@ -243,7 +243,7 @@ def simulate(
     out: str | Path | None = None,
     *,
     data_dir: str | Path | None = None,
-    engine: str = "reference",
+    engine: str = "native",
     n_steps: int | None = None,
     samples: int | None = None,
     record: Collection[str] = (),
@@ -262,6 +262,7 @@ def simulate(
     data_dir : path, optional
         Folder of the data set's files.
     engine : str
+        "native", or "reference": the same results, slowly.
     n_steps : int, optional
         In place of the graph's.
     samples : int, optional

@@ -1,41 +1,21 @@
 """How fast the stages are: `make bench`. Not collected by `make test`.
 
-Workload A is 784-512-10, current-free LIF, decay_v 256, T = 32, input rate 0.05.
+Workload A is in tests/workloads.py. The native engine against the machine: bench_native.py.
 """
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from workloads import workload_a
 
 from spikegraph.export.chips import load_chip
-from spikegraph.export.graph import Dense, Graph, Input, Output, Population
 from spikegraph.hwsim.program import compile_program
 from spikegraph.hwsim.reference import run_reference
 from spikegraph.targets.lava import run_lava
 from spikegraph.trainer.layers import SpikingDense
 
-T, B = 32, 64
-
-
-def workload_a() -> tuple[Graph, dict[str, Any]]:
-    random = np.random.default_rng(0)
-    weights = {"hidden": random.integers(-60, 64, (512, 784)) * 2, "output": random.integers(-60, 64, (10, 512)) * 2}
-    graph = Graph(
-        inputs={"input": Input(shape=(784,))},
-        populations={
-            "hidden": Population(shape=(512,), decay_v=256, threshold_mant=900),
-            "output": Population(shape=(10,), decay_v=256, threshold_mant=900),
-        },
-        projections={
-            "in": Dense(source="input", target="hidden", weight=weights["hidden"]),
-            "out": Dense(source="hidden", target="output", weight=weights["output"]),
-        },
-        outputs={"output": Output(population="output")},
-        n_steps=T,
-    )
-    return graph, {"input": (random.random((T, B, 784)) < 0.05).astype(np.uint8)}
+B = 64
 
 
 def rates(benchmark: Any, n_samples: int, sops: float = 0.0) -> None:

@@ -30,7 +30,7 @@ def test_identical(case):
     assert verification.identical
     # (s, u, v) × (3 + 2 neurons) × 6 steps × 3 samples = 270
     assert (
-        str(verification).splitlines()[1]
+        str(verification).splitlines()[2]
         == "lava: identical: 2 populations × 6 steps × 3 samples (s, u, v; 270 values)"
     )
     assert verification.to_json()["identical"]

@@ -1,0 +1,367 @@
+/* The native engine: samples one after the other, each step by step, populations in the order of the program.
+ * Work follows spikes: a spike adds its row to the sums of its targets; neurons at rest that got no input are skipped.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "_kernel.h"
+#include "neuron.h"
+
+#define SG_ROW 256   /* neurons that fall asleep and wake together */
+enum { SG_PLAIN, SG_SATURATE, SG_ANYTHING };
+#define SG_PAD 64    /* every array of neurons is longer than the population by up to this */
+
+typedef struct { /* the spikes of one source in one step */
+  int64_t n, capacity;
+  int32_t *index, *value;
+} events;
+
+typedef struct { /* the neurons of one population, one sample */
+  void *sums, *before;
+  int64_t *x, *trace_x;
+  int32_t *u, *v, *held, *n_spikes, *before_reset;
+  int16_t *fired; /* 0 or 1; as wide as the narrowest sums, so that they vectorize together */
+  uint8_t *awake;
+} cells;
+
+typedef struct {
+  int64_t active, spikes, wraps, saturations;
+  uint32_t rest; /* whether anything is left that needs an update without input */
+} tally;
+
+typedef void (*update_function)(const sg_population *, cells *, int64_t, int64_t, tally *);
+
+typedef struct {
+  void (*add_events)(const sg_projection *, const events *, void *, int64_t, uint8_t *, int64_t);
+  void (*append_input)(events *, const uint8_t *, int64_t, int64_t);
+  void (*append_fired)(events *, const int16_t *, int64_t, int64_t);
+  const update_function (*updates)[12];
+  update_function update_general;
+  void (*fold)(const void *, int64_t, int64_t, int64_t, int64_t *);
+} level;
+
+/* Inner loops keep their registers to themselves. */
+#define APART __attribute__((noinline))
+
+/* Before a loop over neurons: no two of its arrays overlap, though a compiler cannot see it. */
+#if defined(__clang__)
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
+#define LEVEL(name) name##_baseline
+#define TARGET
+#define LANES 8
+#define BLOCK 8
+#include "_kernel_level.h"
+#undef LEVEL
+#undef TARGET
+#undef LANES
+#undef BLOCK
+
+#if defined(__x86_64__)
+#define LEVEL(name) name##_avx2
+#define TARGET __attribute__((target("avx2,bmi,popcnt")))
+#define LANES 16
+#define BLOCK 8
+#include "_kernel_level.h"
+#undef LEVEL
+#undef TARGET
+#undef LANES
+#undef BLOCK
+
+#define LEVEL(name) name##_avx512
+#if defined(__clang__)
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,bmi,popcnt")))
+#else
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,bmi,popcnt,prefer-vector-width=512")))
+#endif
+#define LANES 32
+#define BLOCK 16
+#include "_kernel_level.h"
+#undef LEVEL
+#undef TARGET
+#undef LANES
+#undef BLOCK
+#endif
+
+#if defined(_WIN32)
+#define EXPORT __declspec(dllexport)
+#else
+#define EXPORT __attribute__((visibility("default")))
+#endif
+
+/* The best level of this processor. */
+EXPORT int64_t sg_level(void) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+    return SG_AVX512;
+  if (__builtin_cpu_supports("avx2")) return SG_AVX2;
+#endif
+  return SG_BASELINE;
+}
+
+static const level *functions_of(int64_t chosen) {
+#if defined(__x86_64__)
+  if (chosen == SG_AVX512) return &functions_avx512;
+  if (chosen == SG_AVX2) return &functions_avx2;
+#endif
+  (void)chosen;
+  return &functions_baseline;
+}
+
+/* Sizes of the structures: native.py refuses a kernel that was built from another version of _kernel.h. */
+EXPORT void sg_sizes(int64_t *sizes) {
+  sizes[0] = sizeof(sg_source);
+  sizes[1] = sizeof(sg_projection);
+  sizes[2] = sizeof(sg_population);
+  sizes[3] = sizeof(sg_plan);
+}
+
+typedef struct {
+  events **rings;    /* per source, per slot of its ring */
+  cells *cells;      /* per population */
+  void *state;       /* one block with the state of all populations, cleared before each sample */
+  size_t state_bytes;
+} workspace;
+
+static size_t padded(int64_t n) { return ((size_t)n + SG_PAD - 1) / SG_PAD * SG_PAD + SG_PAD; }
+
+static int64_t rows_of(int64_t n) { return (n + SG_ROW - 1) / SG_ROW; }
+
+/* Lay out the state of every population from `base` on; return its size. */
+static size_t lay_out(const sg_plan *plan, workspace *w, char *base) {
+  size_t at = 0;
+  for (int64_t k = 0; k < plan->n_populations; k++) {
+    const sg_population *p = &plan->populations[k];
+    cells *c = &w->cells[k];
+    const size_t n = padded(p->n);
+#define FIELD(field, bytes)                                   \
+  c->field = base ? (void *)(base + at) : NULL;               \
+  at += ((size_t)(bytes) + 63) / 64 * 64
+    FIELD(sums, n * (size_t)p->sum_bytes);
+    FIELD(before, p->general || p->current ? 0 : n * (size_t)p->sum_bytes);
+    FIELD(x, p->general ? n * 8 : 0);
+    FIELD(trace_x, p->general ? n * 8 : 0);
+    FIELD(before_reset, p->general ? n * 4 : 0);
+    FIELD(u, p->general || p->current ? n * 4 : 0);
+    FIELD(v, n * 4);
+    FIELD(held, p->general || p->may_hold ? n * 4 : 0);
+    FIELD(n_spikes, p->general || p->may_hold ? n * 4 : 0);
+    FIELD(fired, n * 2);
+    FIELD(awake, padded(rows_of(p->n)));
+#undef FIELD
+  }
+  return at;
+}
+
+static void release(const sg_plan *plan, workspace *w) {
+  if (w->rings)
+    for (int64_t k = 0; k < plan->n_sources; k++) {
+      if (w->rings[k])
+        for (int64_t slot = 0; slot < plan->sources[k].ring; slot++) {
+          free(w->rings[k][slot].index);
+          free(w->rings[k][slot].value);
+        }
+      free(w->rings[k]);
+    }
+  free(w->rings);
+  free(w->cells);
+  free(w->state);
+  memset(w, 0, sizeof *w);
+}
+
+static int prepare(const sg_plan *plan, workspace *w) {
+  memset(w, 0, sizeof *w);
+  w->rings = calloc((size_t)plan->n_sources, sizeof *w->rings);
+  w->cells = calloc((size_t)plan->n_populations, sizeof *w->cells);
+  if (!w->rings || !w->cells) return -1;
+  for (int64_t k = 0; k < plan->n_sources; k++) {
+    w->rings[k] = calloc((size_t)plan->sources[k].ring, sizeof **w->rings);
+    if (!w->rings[k]) return -1;
+  }
+  w->state_bytes = lay_out(plan, w, NULL);
+  if (posix_memalign(&w->state, 64, w->state_bytes + 64)) {
+    w->state = NULL;
+    return -1;
+  }
+  lay_out(plan, w, w->state);
+  return 0;
+}
+
+/* Make room for n more spikes. */
+static int reserve(events *e, int64_t n, int graded) {
+  if (e->n + n <= e->capacity) return 0;
+  const int64_t capacity = (e->n + n) * 3 / 2 + 64;
+  int32_t *index = realloc(e->index, (size_t)capacity * sizeof *index);
+  if (!index) return -1;
+  e->index = index;
+  if (graded) {
+    int32_t *value = realloc(e->value, (size_t)capacity * sizeof *value);
+    if (!value) return -1;
+    e->value = value;
+  }
+  e->capacity = capacity;
+  return 0;
+}
+
+static int read_input(const level *f, const sg_source *s, events *e, int64_t offset) {
+  e->n = 0;
+  if (reserve(e, s->n + 16, (int)s->graded)) return -1;
+  if (!s->graded) {
+    if (s->raster_type != SG_INT16) {
+      f->append_input(e, (const uint8_t *)s->raster + offset, 0, s->n);
+      return 0;
+    }
+  }
+  for (int64_t i = 0; i < s->n; i++) {
+    const int32_t value = s->raster_type == SG_UINT8  ? ((const uint8_t *)s->raster)[offset + i]
+                          : s->raster_type == SG_INT8 ? ((const int8_t *)s->raster)[offset + i]
+                                                      : ((const int16_t *)s->raster)[offset + i];
+    if (value) {
+      e->index[e->n] = (int32_t)i;
+      if (s->graded) e->value[e->n] = value;
+      e->n++;
+    }
+  }
+  return 0;
+}
+
+static int64_t summed(const events *e, const int64_t *each, int64_t alike) {
+  if (!each) return e->n * alike;
+  int64_t sum = 0;
+  for (int64_t k = 0; k < e->n; k++) sum += each[e->index[k]];
+  return sum;
+}
+
+static void copy_trace(const sg_population *p, const cells *c, int64_t from, size_t n, int64_t to) {
+  memcpy(p->trace_x + to, c->trace_x + from, n * 8);
+  memcpy(p->trace_u + to, c->u + from, n * 4);
+  memcpy(p->trace_v + to, c->v + from, n * 4);
+  memcpy(p->trace_before + to, c->before_reset + from, n * 4);
+  for (size_t k = 0; k < n; k++) p->trace_s[to + (int64_t)k] = (uint8_t)c->fired[from + (int64_t)k];
+}
+
+static int step_population(const sg_plan *plan, workspace *w, const level *f, int64_t k, int64_t t, int64_t sample,
+                           int64_t *counts) {
+  const sg_population *p = &plan->populations[k];
+  cells *c = &w->cells[k];
+  const sg_source *self = &plan->sources[p->source];
+  events *out = &w->rings[p->source][t % self->ring];
+  const int64_t step = t - p->start_step, n_rows = rows_of(p->n);
+  out->n = 0;
+  if (step < 0 || step >= plan->n_steps) return 0;
+#define COUNT(slot) counts[(slot)*plan->n_steps + step]
+
+  for (int64_t j = 0; j < p->n_projections; j++) {
+    const sg_projection *q = &p->projections[j];
+    const int64_t arrives = t - q->delay;
+    if (arrives < 0) continue;
+    const events *in = &w->rings[q->source][arrives % plan->sources[q->source].ring];
+    if (!in->n) continue;
+    COUNT(q->sops_slot) = summed(in, q->fan_out, q->fan_out_each);
+    COUNT(q->effective_slot) = summed(in, q->effective, q->effective_each);
+    f->add_events(q, in, c->sums, p->sum_bytes, c->awake, n_rows);
+    if (p->general) { /* each projection is shifted by its own exponent */
+      f->fold(c->sums, p->sum_bytes, q->exponent, p->n, c->x);
+      memset(c->sums, 0, padded(p->n) * (size_t)p->sum_bytes);
+    }
+  }
+
+  tally total = {0, 0, 0, 0, 0};
+  update_function update = f->update_general;
+  if (!p->general)
+    update = f->updates[p->sum_bytes == 4][6 * p->current + p->path];
+  for (int64_t row = 0; row < n_rows; row++) {
+    if (!c->awake[row] && !p->biased) continue;
+    const int64_t first = row * SG_ROW, last = first + SG_ROW < p->n ? first + SG_ROW : p->n;
+    const int64_t before = total.spikes;
+    update(p, c, first, first + (last - first + 31) / 32 * 32, &total);
+    c->awake[row] = total.rest != 0;
+    if (p->trace_x) copy_trace(p, c, first, (size_t)(last - first), (step * plan->n_samples + sample) * p->n + first);
+    const int64_t fired = total.spikes - before;
+    if (fired) {
+      if (reserve(out, fired + 16, 0)) return -1;
+      f->append_fired(out, c->fired + first, first, last - first);
+    }
+  }
+  if (!p->general && !p->current) {
+    void *sums = c->sums;
+    c->sums = c->before;
+    c->before = sums;
+  }
+  COUNT(self->spikes_slot) = total.spikes;
+  COUNT(p->active_slot) = total.active;
+  COUNT(p->wraps_slot) = total.wraps;
+  COUNT(p->saturations_slot) = total.saturations;
+#undef COUNT
+  return 0;
+}
+
+static int run_sample(const sg_plan *plan, workspace *w, const level *f, int64_t sample) {
+  int64_t *counts = plan->counts + sample * plan->n_slots * plan->n_steps;
+  memset(w->state, 0, w->state_bytes);
+  for (int64_t k = 0; k < plan->n_sources; k++)
+    for (int64_t slot = 0; slot < plan->sources[k].ring; slot++) w->rings[k][slot].n = 0;
+  for (int64_t t = 0; t < plan->n_total; t++) {
+    for (int64_t k = 0; k < plan->n_sources; k++) {
+      const sg_source *s = &plan->sources[k];
+      if (!s->raster) continue;
+      events *e = &w->rings[k][t % s->ring];
+      e->n = 0;
+      if (t >= plan->n_steps) continue;
+      const int64_t bytes = s->raster_type == SG_INT16 ? 2 : 1, offset = (t * plan->n_samples + sample) * s->n;
+      if (t + 1 < plan->n_steps)
+        for (int64_t i = 0; i < s->n * bytes; i += 64)
+          __builtin_prefetch((const char *)s->raster + (offset + plan->n_samples * s->n) * bytes + i);
+      if (read_input(f, s, e, offset)) return -1;
+      counts[s->spikes_slot * plan->n_steps + t] = e->n;
+    }
+    for (int64_t k = 0; k < plan->n_populations; k++)
+      if (step_population(plan, w, f, k, t, sample, counts)) return -1;
+  }
+  return 0;
+}
+
+/* Run samples until none is left; several threads may run the same plan. 0, or -1 when memory ran out. */
+EXPORT int64_t sg_run(sg_plan *plan) {
+  workspace w;
+  int64_t failed = 0;
+  const level *f = functions_of(plan->level);
+  if (prepare(plan, &w)) failed = -1;
+  while (!failed && !__atomic_load_n(&plan->cancel, __ATOMIC_RELAXED)) {
+    const int64_t sample = __atomic_fetch_add(&plan->next_sample, 1, __ATOMIC_RELAXED);
+    if (sample >= plan->n_samples) break;
+    failed = run_sample(plan, &w, f, sample);
+  }
+  release(plan, &w);
+  return failed;
+}
+
+/* The bound of the benchmarks: how fast rows of int8 can be added when nothing else is done. */
+EXPORT void sg_add_rows(int64_t chosen, const int8_t *weight, int64_t stride, const int32_t *index, int64_t n_events,
+                        int32_t *sums, int64_t times) {
+  const events in = {n_events, n_events, (int32_t *)(uintptr_t)index, NULL};
+  const sg_projection p = {.kind = SG_DENSE8, .weight_bytes = 1, .weight = weight, .row_stride = stride};
+  uint8_t awake[1] = {0};
+  for (int64_t k = 0; k < times; k++) functions_of(chosen)->add_events(&p, &in, sums, 4, awake, 1);
+}
+
+#ifndef SPIKEGRAPH_PLAIN_LIBRARY
+/* An importable module, so that every tool for packaging knows what this is; its functions are called with ctypes,
+ * which releases the interpreter's lock. */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_kernel", "The compiled part of native.py.", -1, NULL,
+                                    NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__kernel(void) { return PyModule_Create(&module); }
+#endif

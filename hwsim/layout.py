@@ -1,0 +1,187 @@
+"""How the native engine lays weights out: by source neuron, because work follows spikes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import gcd
+from typing import Any
+
+import numpy as np
+
+from spikegraph.export.connectivity import Array, Shape
+from spikegraph.export.graph import Conv2d, Dense, Graph, OneToOne, Projection, Sparse, SumPool2d
+from spikegraph.hwsim.program import ProgramPopulation
+
+DENSE8, ROWS, WINDOW, SPARSE = range(4)  # as in _kernel.h
+_ROW = 32  # rows are padded to a multiple of the longest vector of 16-bit numbers
+
+Orders = Mapping[str, Array | None]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ProjectionLayout:
+    """The arrays of `sg_projection` in _kernel.h, by name of the field."""
+
+    kind: int
+    row_stride: int = 0
+    arrays: dict[str, Array] = field(default_factory=dict)
+
+
+def neuron_order(graph: Graph, name: str) -> Array | None:
+    """List a population's neurons in the kernel's order, channels last; None if that is their own order."""
+    shape = graph.shape_of(name)
+    if name in graph.inputs or len(shape) != 3 or shape[0] == 1:
+        return None
+    return np.moveaxis(np.arange(np.prod(shape)).reshape(shape), 0, -1).ravel()
+
+
+def sum_range(graph: Graph, population: ProgramPopulation, *, together: bool) -> tuple[int, int]:
+    """Bound the unshifted sums that a population's projections make, `together` or each by itself.
+
+    The sum of any part of the spikes stays within, because the bounds take all positive or all negative terms.
+    """
+    ends = []
+    for q in population.incoming:
+        p = q.projection
+        source = graph.inputs.get(p.source)
+        least, most = (min(source.min_value, 0), max(source.max_value, 0)) if source else (0, 1)
+        ones = np.ones((1, *graph.shape_of(p.source)), np.int64)
+        positive, negative = (
+            p.weighted_sum(part.astype(np.int64), ones, population.shape)
+            for part in (np.maximum(p.weight, 0), np.minimum(p.weight, 0))
+        )
+        ends.append((positive * least + negative * most, positive * most + negative * least))
+    if not ends:
+        return 0, 0
+    if together:
+        ends = [(np.sum([low for low, _ in ends], axis=0), np.sum([high for _, high in ends], axis=0))]
+    return min(int(low.min()) for low, _ in ends), max(int(high.max()) for _, high in ends)
+
+
+def lay_out(graph: Graph, p: Projection, orders: Orders) -> ProjectionLayout:
+    """Lay out a projection's weights.
+
+    Parameters
+    ----------
+    orders : mapping of node → ndarray or None
+        See `neuron_order`.
+    """
+    source, target = graph.shape_of(p.source), graph.shape_of(p.target)
+    graded = p.source in graph.inputs and graph.inputs[p.source].graded
+    if isinstance(p, Dense):
+        return _dense(p, orders, graded=graded)
+    if isinstance(p, (Conv2d, SumPool2d)):
+        return _window(p, source, target, orders[p.source])
+    if isinstance(p, Sparse):
+        return _sparse(p, orders)
+    return _one_to_one(p, target, orders)
+
+
+def _dense(p: Dense, orders: Orders, *, graded: bool) -> ProjectionLayout:
+    rows, columns = orders[p.source], orders[p.target]
+    weight = p.weight.T if rows is None else p.weight.T[rows]
+    weight = weight if columns is None else weight[:, columns]
+    stride = -(-weight.shape[1] // _ROW) * _ROW
+    padded = np.zeros((len(weight), stride), weight.dtype)
+    padded[:, : weight.shape[1]] = weight
+    kind = DENSE8 if weight.dtype == np.int8 and not graded else ROWS
+    return ProjectionLayout(kind=kind, row_stride=stride, arrays={"weight": _aligned(padded)})
+
+
+def _aligned(array: Array) -> Array:
+    """Copy to where a cache line begins, so that a row of weights lies on as few lines as it can."""
+    room = np.empty(array.nbytes + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    copy = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def _sparse(p: Sparse, orders: Orders) -> ProjectionLayout:
+    rows, columns = orders[p.source], orders[p.target]
+    indptr, indices, weight = p.indptr, p.indices, p.weight
+    if rows is not None:
+        fan_out = np.diff(indptr)[rows]
+        first = np.concatenate([[0], np.cumsum(fan_out)])
+        # Synapse k of the new row j is synapse indptr[rows[j]] + k of the old one.
+        taken = np.arange(first[-1]) + np.repeat(indptr[rows] - first[:-1], fan_out)
+        indptr, indices, weight = first, indices[taken], weight[taken]
+    if columns is not None:
+        indices = np.argsort(columns)[indices]
+    return ProjectionLayout(kind=SPARSE, arrays={"weight": weight, "indptr": indptr, "indices": indices})
+
+
+def _one_to_one(p: OneToOne, shape: Shape, orders: Orders) -> ProjectionLayout:
+    n = int(np.prod(shape))
+    weight = p.weight.reshape(-1, 1, 1) if p.weight.ndim == 1 and len(shape) == 3 else p.weight
+    identity = Sparse(
+        source=p.source,
+        target=p.target,
+        weight=np.broadcast_to(weight, shape).ravel(),
+        indptr=np.arange(n + 1),
+        indices=np.arange(n),
+    )
+    return _sparse(identity, orders)
+
+
+def _both(pair: Any) -> tuple[int, int]:
+    height, width = pair
+    return int(height), int(width)
+
+
+def _window(p: Conv2d | SumPool2d, source: Shape, target: Shape, order: Array | None) -> ProjectionLayout:
+    """Lay out a window: tables of what a source row and a source column reach, so that no site needs its own."""
+    if isinstance(p, Conv2d):
+        weight, groups, dilation = p.weight, p.groups, p.dilation
+    else:  # a convolution of each channel by itself
+        weight = np.broadcast_to(p.weight, (source[0], 1, *_both(p.kernel_size)))
+        groups, dilation = source[0], (1, 1)
+    per_in, per_out, (n_rows, n_columns) = weight.shape[1], weight.shape[0] // groups, weight.shape[2:]
+    (down, right), (top, left), (step_y, step_x) = (_both(a) for a in (p.stride, p.padding, dilation))
+
+    # From a fixed source column, kernel columns of one class (modulo `period`) reach neighbouring target columns if
+    # `gap` is 1, the higher kernel column the lower target column; they are laid out in that order.
+    period, gap = right // gcd(right, step_x), step_x // gcd(right, step_x)
+    columns = sorted(range(n_columns), key=lambda c: (c % period, -c))
+    position = {c: i for i, c in enumerate(columns)}
+    mergeable = gap == 1 and groups == 1
+
+    rows, rows_ptr = [], [0]
+    for y in range(source[1]):
+        for r in range(n_rows):
+            to, remainder = divmod(y + top - r * step_y, down)
+            if remainder == 0 and 0 <= to < target[1]:
+                rows.append((to * target[2] * target[0], r * n_columns * per_out))
+        rows_ptr.append(len(rows))
+    runs: list[list[int]] = []
+    runs_ptr = [0]
+    for x in range(source[2]):
+        start = len(runs)
+        for c in columns:
+            to, remainder = divmod(x + left - c * step_x, right)
+            if remainder or not 0 <= to < target[2]:
+                continue
+            run = [to * target[0], position[c] * per_out, per_out]
+            last = runs[-1] if len(runs) > start else None
+            if mergeable and last and last[0] + last[2] == run[0] and last[1] + last[2] == run[1]:
+                last[2] += per_out
+            else:
+                runs.append(run)
+        runs_ptr.append(len(runs))
+
+    # (groups, out, in, r, c) → (source channel, r, c in the order above, out)
+    grouped = weight.reshape(groups, per_out, per_in, n_rows, n_columns)[..., columns]
+    by_source = np.ascontiguousarray(np.moveaxis(grouped, 1, -1)).reshape(-1, n_rows * n_columns * per_out)
+    channel, y, x = (a.ravel() for a in np.indices(source))
+    site = np.stack([y, x, channel * by_source.shape[1], channel // per_in * per_out], axis=1)
+    arrays = {
+        "weight": _aligned(by_source),
+        "site": site if order is None else site[order],
+        "rows_ptr": np.array(rows_ptr),
+        "rows": np.array(rows).reshape(-1, 2),
+        "runs_ptr": np.array(runs_ptr),
+        "runs": np.array(runs).reshape(-1, 3),
+    }
+    narrow = {name: np.ascontiguousarray(a if name == "weight" else a.astype(np.int32)) for name, a in arrays.items()}
+    return ProjectionLayout(kind=WINDOW, arrays=narrow)
