@@ -196,14 +196,15 @@ def quantize(graph: FloatGraph, chip: Chip) -> tuple[Graph, QuantizationReport]:
         n_steps=graph.n_steps,
         coding=graph.coding,
         readout=graph.readout,
-        provenance={**graph.provenance, "chip": chip.name, "weight_bits": _bits(chip)},
+        provenance={**graph.provenance, "chip": chip.name, "weight_bits": weight_bits_of(chip)},
     )
     require_legal(integer, chip)
     ordered = {name: projection_errors[name] for name in graph.projections}
     return integer, QuantizationReport(chip=chip.name, projections=ordered, populations=population_errors)
 
 
-def _bits(chip: Chip) -> int:
+def weight_bits_of(chip: Chip) -> int:
+    """Return the width of a chip's weights, counted in steps."""
     return int(math.log2((chip.weight.maximum - chip.weight.minimum) // chip.weight.step + 1))
 
 

@@ -105,6 +105,13 @@ class Recipe(_Section):
         """The chip that training computes for; None for floats."""
         return self.quantization.profile()
 
+    @model_validator(mode="after")
+    def _membrane_needs_no_reset(self) -> Recipe:
+        if self.network.readout == "membrane" and self.chip is not None and "none" not in self.chip.reset.modes:
+            what = f"readout 'membrane' needs neurons without reset, which {self.chip.title} has not"
+            raise ValueError(f"{what}; use readout 'count', or another chip")
+        return self
+
     def to_toml(self) -> str:
         """Return the recipe as the text of a TOML file."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,7 @@ from spikegraph.export.errors import SpikegraphError
 _TERMINAL = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 _MESSAGES = Console(stderr=True, highlight=False, soft_wrap=True)
 _EXTRAS = {"torch": "train", "safetensors": "train", "tomli_w": "train", "sklearn": "data", "pooch": "data"}
+_LOG_EVERY_S = 10
 _path = click.Path(path_type=Path)
 
 
@@ -27,6 +30,8 @@ class _Commands(click.Group):
     """Turns an error that the user can mend into one message and exit code 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        # A scheduler stops a job with SIGTERM: leave by the way that cleans up, as after Ctrl-C.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         try:
             return super().invoke(ctx)
         except SpikegraphError as error:
@@ -47,7 +52,18 @@ class _Commands(click.Group):
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Show a progress bar on stderr, one line for each thing that is done."""
+    """Show a progress bar on stderr for each thing that is done; in a log file, a line now and then."""
+    if not _MESSAGES.is_terminal:
+        last = time.monotonic()
+
+        def log(what: str, done: int, total: int) -> None:
+            nonlocal last
+            if time.monotonic() - last > _LOG_EVERY_S:
+                last = time.monotonic()
+                _MESSAGES.print(f"{what}: {done} of {total}", markup=False)
+
+        yield log
+        return
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -76,7 +92,7 @@ def _table(columns: list[str], rows: list[list[str]], *, words: int = 1) -> None
     """Print a table whose first columns, so many, hold words and the rest numbers."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for position, column in enumerate(columns):
-        table.add_column(column, justify="left" if position < words else "right", no_wrap=position == 0)
+        table.add_column(column, justify="left" if position < words else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
     _TERMINAL.print(table)
@@ -121,13 +137,18 @@ def train(recipe: str, out: Path, data_dir: Path | None, as_json: bool, **option
 @main.command()
 @click.argument("run", type=_path)
 @click.option("-o", "--out", required=True, type=_path, help="Graph file, such as net.h5.")
-@click.option("--chip", help="Chip to quantize for; by default the one that it was trained for.")
+@click.option(
+    "--chip", help="Chip to quantize for; by default the one that it was trained for, or loihi1 if in floats."
+)
 @_weight_bits
 @_json
 def export(run: Path, out: Path, chip: str | None, weight_bits: int | None, as_json: bool) -> None:
     """Quantize the network of a training RUN and write its spike graph."""
     with _MESSAGES.status(f"export {run}"):
-        _, report = stages.export(run, out, chip=chip, weight_bits=weight_bits)
+        graph, report = stages.export(run, out, chip=chip, weight_bits=weight_bits)
+    if graph.provenance["epochs"] < graph.provenance["epochs_planned"]:
+        done = f"{graph.provenance['epochs']} of {graph.provenance['epochs_planned']} epochs"
+        _MESSAGES.print(f"note: {run} was stopped after {done}; `spikegraph train --resume` goes on")
     if as_json:
         _print_json(report.to_json())
         return

@@ -11,6 +11,7 @@ from spikegraph import stages
 from spikegraph.export.errors import OptionError
 
 Progress = Callable[[str, int, int], None]
+N_TEST = 360  # digits in the test split
 
 
 def run_demo(out: Path, *, recipe: str, lava_samples: int, progress: Progress) -> dict[str, Any]:
@@ -19,10 +20,12 @@ def run_demo(out: Path, *, recipe: str, lava_samples: int, progress: Progress) -
     Raises
     ------
     OptionError
-        `out` holds something already.
+        `out` holds something already, or `lava_samples` is out of range.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OptionError(str(out), "exists and is not empty", "choose another --out, or remove it")
+    if not 1 <= lava_samples <= N_TEST:
+        raise OptionError("--lava-samples", f"{lava_samples} is outside 1…{N_TEST}", "choose a number in that range")
     out.mkdir(parents=True, exist_ok=True)
     graph, data = out / "net.h5", "digits:test"
     rows: list[dict[str, Any]] = []

@@ -23,7 +23,7 @@ from spikegraph.export.float_graph import FloatGraph
 from spikegraph.export.graph import Graph
 from spikegraph.export.hdf5 import graph_checksum
 from spikegraph.export.order import depths
-from spikegraph.export.quantize import QuantizationReport, quantize
+from spikegraph.export.quantize import QuantizationReport, quantize, weight_bits_of
 from spikegraph.hwsim import run as runs
 from spikegraph.hwsim.simulate import rasters_of
 from spikegraph.hwsim.simulate import simulate as simulate_samples
@@ -97,6 +97,7 @@ def export(
     weight_bits : int, optional
         For the chip "generic".
     """
+    from spikegraph.trainer.checkpoint import read_progress
     from spikegraph.trainer.loop import CHECKPOINT, input_coding, load_run, readout_of
     from spikegraph.trainer.lower import lower
 
@@ -112,6 +113,8 @@ def export(
         "seed": recipe.training.seed,
         "data": f"{recipe.data.set}:train",
         "run": str(folder.resolve()),
+        "epochs": len(read_progress(folder / CHECKPOINT)["history"]),
+        "epochs_planned": recipe.training.epochs,
         "checkpoint_sha256": sha256((folder / CHECKPOINT).read_bytes()).hexdigest(),
         "trained_for": trained_for.chip,
     }
@@ -360,9 +363,14 @@ def _torch_place(graph: Graph, run: str | Path | None) -> Place:
         remedy = "name the folder of the training run with --run"
         raise OptionError("--against torch", f"there is no checkpoint in {folder}", remedy)
     recipe, network = load_run(folder)
-    if recipe.quantization.chip == "none":
+    network_chip = recipe.chip
+    if network_chip is None:
         what = f"{folder} was trained in floats, so its spikes are not the graph's"
         raise OptionError("--against torch", what, "train it for a chip, or verify against other places")
+    exported = (graph.provenance.get("chip"), graph.provenance.get("weight_bits"))
+    if exported != (recipe.quantization.chip, weight_bits_of(network_chip)):
+        what = f"{folder} was trained for {network_chip.name}, the graph is quantized for {exported[0]}: other integers"
+        raise OptionError("--against torch", what, "export without --chip, or verify against other places")
     digest = sha256((folder / CHECKPOINT).read_bytes()).hexdigest()
     if digest != graph.provenance.get("checkpoint_sha256"):
         what = f"the checkpoint in {folder} is not the one that the graph was exported from"

@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,12 @@ def load_plan(folder: Path) -> tuple[dict[str, Any], dict[str, Array]]:
 
 def load_arrays(path: Path) -> dict[str, Array]:
     """Read every array of an .npz file; never unpickles."""
-    with np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (AttributeError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        # NumPy would advise to unpickle a file that is merely broken.
+        raise RunError(f"{path} is no .npz file of plain arrays ({type(error).__name__})") from error
 
 
 def save_arrays(path: Path, arrays: Arrays) -> None:

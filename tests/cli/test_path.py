@@ -1,9 +1,12 @@
 """The path a user walks, through the command line, on a network small enough for a test."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -187,9 +190,52 @@ def test_verify_says_no_and_where_when_a_weight_was_changed(trained: Path, net: 
     assert "population hidden, neuron 3, u" in result.stdout
 
 
+def test_a_graph_for_another_chip_is_a_mistake_not_a_difference(trained: Path, tmp_path: Path) -> None:
+    call("export", trained / "run", "-o", tmp_path / "n.h5", "--chip", "loihi2")
+    says = refused("verify", tmp_path / "n.h5", "--against", "torch", "--data", "digits:test", "--samples", 2)
+    assert "trained for loihi1" in says.replace("\n", " ")
+
+
+def test_the_demo_checks_its_options_before_it_trains(tmp_path: Path) -> None:
+    assert "--lava-samples" in refused("demo", "--out", tmp_path / "demo", "--lava-samples", 0)
+    assert not (tmp_path / "demo").exists()
+
+
+def test_a_stopped_run_is_exported_with_a_note(trained: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(trained / "run", tmp_path / "run"))
+    recipe = run / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("epochs = 2", "epochs = 5"))
+    result = call("export", run, "-o", tmp_path / "n.h5")
+    assert result.exit_code == 0
+    assert "stopped after 2 of 5 epochs" in result.stderr.replace("\n", " ")
+
+
+def test_sigterm_while_lava_runs_leaves_nothing(net: Path, tmp_path: Path) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    command = [sys.executable, "-m", "spikegraph", "verify", net, "--against", "lava", "--data", "digits:test"]
+    process = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(temporary)}, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(temporary.glob("spikegraph-lava-*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1)  # Lava's processes are starting, or run
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 143
+    assert not list(temporary.glob("spikegraph-lava-*"))
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert str(temporary) not in listed
+
+
 def test_build_leaves_a_folder(net: Path, tmp_path: Path) -> None:
     assert call("build", net, "--target", "lava", "-o", tmp_path / "lava").exit_code == 0
     assert (tmp_path / "lava/run.py").is_file()
+    (tmp_path / "empty.npz").touch()
+    command = [sys.executable, tmp_path / "lava/run.py", tmp_path / "empty.npz", tmp_path / "result.npz"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "no .npz file" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "result.npz").exists()
 
 
 WITHOUT = """
