@@ -56,6 +56,11 @@ def run_demo(out: Path, *, recipe: str, lava_samples: int, progress: Progress) -
         lambda: stages.simulate(graph, data, out / "run.h5", progress=progress),
         lambda r: f"test accuracy {r.accuracy:.2%} of {len(r)}; {r.counts.mean('sops'):,.0f} additions a sample",
     )
+    in_native = timed(
+        "verify native",
+        lambda: stages.verify(graph, ["native"], data, progress=progress),
+        lambda v: str(v).removeprefix("native: "),
+    )
     in_torch = timed(
         "verify torch",
         lambda: stages.verify(graph, ["torch"], data, progress=progress),
@@ -73,12 +78,12 @@ def run_demo(out: Path, *, recipe: str, lava_samples: int, progress: Progress) -
     )
     summary = {
         "recipe": recipe,
-        "identical": in_torch.identical and in_lava.identical,
+        "identical": in_native.identical and in_torch.identical and in_lava.identical,
         "training": training,
         "quantization": quantization.to_json(),
         "check": checked.to_json(),
         "simulation": run.summary(),
-        "verification": {"torch": in_torch.to_json(), "lava": in_lava.to_json()},
+        "verification": {"native": in_native.to_json(), "torch": in_torch.to_json(), "lava": in_lava.to_json()},
         "stages": rows,
         "seconds": sum(row["seconds"] for row in rows),
     }
