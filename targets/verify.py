@@ -7,13 +7,13 @@ every population, and u and v where it can. The command line turns a difference 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from spikegraph.export.connectivity import Array
-from spikegraph.export.errors import OptionError, TargetError
+from spikegraph.export.errors import OptionError, SpikegraphError, TargetError
 from spikegraph.export.graph import Graph
 from spikegraph.export.order import topological_order
 from spikegraph.hwsim.native import run_native
@@ -114,26 +114,37 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """Every place against the reference engine."""
+    """Every place against the reference engine.
+
+    Parameters
+    ----------
+    comparisons : tuple of Comparison
+    refusals : mapping of place → error
+        Places that cannot run the graph, and why: the others' answers stand.
+    """
 
     comparisons: tuple[Comparison, ...]
+    refusals: Mapping[str, SpikegraphError] = field(default_factory=dict)
 
     @property
     def identical(self) -> bool:
-        """Whether every place computes the same as the reference engine."""
-        return all(comparison.identical for comparison in self.comparisons)
+        """Whether every place ran and computes the same as the reference engine."""
+        return not self.refusals and all(comparison.identical for comparison in self.comparisons)
 
     def then(self, later: Verification) -> Verification:
-        """Join with the same places' verification over the samples that follow."""
-        pairs = zip(self.comparisons, later.comparisons, strict=True)
-        return Verification(comparisons=tuple(one.then(other) for one, other in pairs))
+        """Join with the verification over the samples that follow, of the same places or those that still run."""
+        following = {comparison.place: comparison for comparison in later.comparisons}
+        joined = (one.then(following[one.place]) if one.place in following else one for one in self.comparisons)
+        return Verification(comparisons=tuple(joined), refusals={**self.refusals, **later.refusals})
 
     def __str__(self) -> str:
         return "\n".join(str(comparison) for comparison in self.comparisons)
 
     def to_json(self) -> dict[str, Any]:
         """Return the verification as plain JSON."""
-        return {"identical": self.identical, "places": [comparison.to_json() for comparison in self.comparisons]}
+        places = [comparison.to_json() for comparison in self.comparisons]
+        refusals = {name: str(error) for name, error in self.refusals.items()}
+        return {"identical": self.identical, "places": places, "refusals": refusals}
 
 
 def reference(graph: Graph, rasters: Mapping[str, Array]) -> Execution:
@@ -177,7 +188,7 @@ def verify(graph: Graph, rasters: Mapping[str, Array], places: Mapping[str, Plac
     GraphError, DataError, OptionError
         The graph is not legal, the rasters do not fit it, or there is no place.
     TargetError
-        A place cannot run the graph, or does not return what a place must.
+        A place does not return what a place must.
     """
     if not places:
         raise OptionError("places", "is empty", f"name at least one of {', '.join(PLACES)}")
@@ -186,12 +197,16 @@ def verify(graph: Graph, rasters: Mapping[str, Array], places: Mapping[str, Plac
         raise OptionError("graph", "is pipelined", "pass the original graph; targets pipeline it themselves")
     n_samples = checked_samples(graph, rasters)
     definition, order = reference(graph, rasters), topological_order(graph)
-    comparisons = []
+    comparisons, refusals = [], {}
     for name, place in places.items():
-        execution = place(graph, rasters)
+        try:
+            execution = place(graph, rasters)
+        except TargetError as error:
+            refusals[name] = error
+            continue
         _require_complete(name, execution, definition)
         comparisons.append(_compare(name, execution, definition, order, graph.n_steps, n_samples))
-    return Verification(comparisons=tuple(comparisons))
+    return Verification(comparisons=tuple(comparisons), refusals=refusals)
 
 
 def _require_complete(place: str, execution: Execution, definition: Execution) -> None:

@@ -298,8 +298,11 @@ def verify(graph: Path, against: str, data: str, as_json: bool, **options: Any) 
     if as_json:
         _print_json(verification.to_json())
     else:
-        click.echo(str(verification))
-    sys.exit(0 if verification.identical else 1)
+        for comparison in verification.comparisons:
+            click.echo(str(comparison))
+    for name, error in verification.refusals.items():
+        _MESSAGES.print(f"spikegraph: {name} was not compared: {error}", markup=False)
+    sys.exit(2 if verification.refusals else 0 if verification.identical else 1)
 
 
 @main.command()

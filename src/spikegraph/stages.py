@@ -347,6 +347,9 @@ def verify(
     for x, _, index in split.batches(_input_shape(graph), _BATCH):
         part = verify_places(graph, rasters_of(graph, x, index), places)
         whole = part if whole is None else whole.then(part)
+        places = {name: place for name, place in places.items() if name not in part.refusals}
+        if not places:
+            break
         progress(what, int(index[-1]) + 1, len(split))
     if whole is None:
         raise OptionError("--data", f"{split.name} is empty", "choose another split")

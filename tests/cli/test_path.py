@@ -196,6 +196,18 @@ def test_a_graph_for_another_chip_is_a_mistake_not_a_difference(trained: Path, t
     assert "trained for loihi1" in says.replace("\n", " ")
 
 
+def test_a_place_that_cannot_run_the_graph_leaves_the_others_answers(trained: Path, tmp_path: Path) -> None:
+    call("export", trained / "run", "-o", tmp_path / "n.h5", "--chip", "loihi2")  # thresholds per neuron: not in Lava
+    arguments = ["verify", tmp_path / "n.h5", "--against", "lava,native", "--data", "digits:test", "--samples", 3]
+    result = call(*arguments)
+    assert result.exit_code == 2
+    assert result.stdout.startswith("native: identical: 2 populations × 6 steps × 3 samples")
+    assert "lava was not compared" in result.stderr.replace("\n", " ")
+    report = json.loads(call(*arguments, "--json").stdout)
+    assert not report["identical"]
+    assert "threshold_mant" in report["refusals"]["lava"]
+
+
 def test_the_demo_checks_its_options_before_it_trains(tmp_path: Path) -> None:
     assert "--lava-samples" in refused("demo", "--out", tmp_path / "demo", "--lava-samples", 0)
     assert not (tmp_path / "demo").exists()

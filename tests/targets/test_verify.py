@@ -7,7 +7,7 @@ import pytest
 
 from spikegraph.export.errors import DataError, OptionError, TargetError
 from spikegraph.export.passes import pipelined
-from spikegraph.targets.verify import PLACES, reference, verify
+from spikegraph.targets.verify import PLACES, Comparison, Verification, reference, verify
 
 
 @pytest.fixture
@@ -102,3 +102,24 @@ def test_what_is_not_a_place_or_a_raster_is_refused(case):
     with pytest.raises(DataError, match="are named"):
         verify(graph, {}, PLACES)
     assert np.array_equal(rasters["x"], case[1]["x"])
+
+
+def test_a_place_that_gives_up_later_keeps_what_it_compared():
+    def comparison(place: str, n_samples: int) -> Comparison:
+        return Comparison(
+            place=place,
+            n_populations=1,
+            n_steps=2,
+            n_samples=n_samples,
+            variables=("s",),
+            n_compared=2 * n_samples,
+            n_different=0,
+            first=None,
+        )
+
+    first = Verification(comparisons=(comparison("a", 5), comparison("b", 5)))
+    later = Verification(comparisons=(comparison("b", 3),), refusals={"a": TargetError("a", "ended", "again")})
+    whole = first.then(later)
+    assert [(c.place, c.n_samples, c.n_compared) for c in whole.comparisons] == [("a", 5, 10), ("b", 8, 16)]
+    assert list(whole.refusals) == ["a"]
+    assert not whole.identical
