@@ -22,10 +22,11 @@ import numpy as np
 from spikegraph.export import fixed
 from spikegraph.export.check import Bounds, bounds
 from spikegraph.export.connectivity import Array, Shape
-from spikegraph.export.errors import DataError, OptionError, TargetError
+from spikegraph.export.errors import OptionError, TargetError
 from spikegraph.hwsim.counts import QUANTITIES
 from spikegraph.hwsim.layout import ProjectionLayout, lay_out, neuron_order, sum_range
 from spikegraph.hwsim.program import Program, ProgramPopulation
+from spikegraph.hwsim.rasters import checked_samples
 from spikegraph.hwsim.result import BatchResult, Trace
 
 LEVELS = ("baseline", "avx2", "avx512")
@@ -258,9 +259,9 @@ class _Plan:
     ) -> BatchResult:
         """Run a batch: point copies of the structures at its rasters, traces and counts."""
         graph, n_steps = self.graph, self.graph.n_steps
-        n_samples = next(iter(rasters.values())).shape[1]
+        n_samples = checked_samples(graph, rasters)
         sources = type(self.sources).from_buffer_copy(self.sources)
-        inputs = {name: _raster(name, graph.inputs[name], rasters[name], n_steps, n_samples) for name in graph.inputs}
+        inputs = {name: _readable(rasters[name]) for name in graph.inputs}
         for source, raster in zip(sources, inputs.values(), strict=False):  # inputs come first
             source.raster, source.raster_type = raster.ctypes.data, _RASTER_TYPES[raster.dtype.str[1:]]
         populations = type(self.populations).from_buffer_copy(self.populations)
@@ -317,16 +318,8 @@ def _run_threads(library: ctypes.CDLL, batch: Any, n_threads: int) -> None:
         raise TargetError("native engine", "is out of memory", "run fewer samples at a time, or record less")
 
 
-def _raster(name: str, node: Any, raster: Array, n_steps: int, n_samples: int) -> Array:
-    """Return the raster in a dtype that the kernel reads; refuse values whose bounds were not computed."""
-    low, high = min(node.min_value, 0), max(node.max_value, 0)
-    remedy = "give one integer array (n_steps, samples, *shape) for each input"
-    expected = (n_steps, n_samples, *node.shape)
-    if raster.shape != expected:
-        raise DataError(f"raster {name}", f"has shape {raster.shape}, expected {expected}", remedy)
-    if raster.dtype.kind not in "iub" or (raster.size and not low <= int(raster.min()) <= int(raster.max()) <= high):
-        what = f"holds {raster.min()}…{raster.max()} ({raster.dtype}), expected integers {low}…{high}"
-        raise DataError(f"raster {name}", what, remedy)
+def _readable(raster: Array) -> Array:
+    """Return a checked raster in a dtype that the kernel reads."""
     readable = raster if raster.dtype.str[1:] in _RASTER_TYPES else raster.astype(np.int16)
     return np.ascontiguousarray(readable)
 

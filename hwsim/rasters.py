@@ -10,7 +10,7 @@ from spikegraph.export.graph import Graph
 
 
 def checked_samples(graph: Graph, rasters: Mapping[str, Array]) -> int:
-    """Return the number of samples in the rasters of a graph's inputs.
+    """Return the number of samples, which may be 0, in the rasters of a graph's inputs.
 
     Parameters
     ----------
@@ -29,9 +29,11 @@ def checked_samples(graph: Graph, rasters: Mapping[str, Array]) -> int:
     for name, node in graph.inputs.items():
         raster, expected = rasters[name], (graph.n_steps, *n_samples, *node.shape)
         low, high = min(node.min_value, 0), max(node.max_value, 0)
-        if raster.shape != expected or 0 in n_samples:
+        if raster.shape != expected:
             raise DataError(f"raster {name}", f"has shape {raster.shape}, expected {expected}", remedy)
-        if raster.dtype.kind not in "iub" or raster.min() < low or raster.max() > high:
-            what = f"holds {raster.min()}…{raster.max()} ({raster.dtype}), expected integers {low}…{high}"
+        outside = raster.size > 0 and (raster.min() < low or raster.max() > high)
+        if raster.dtype.kind not in "iub" or outside:
+            held = f"{raster.min()}…{raster.max()}" if raster.size else "nothing"
+            what = f"holds {held} ({raster.dtype}), expected integers {low}…{high}"
             raise DataError(f"raster {name}", what, remedy)
     return int(n_samples[0])

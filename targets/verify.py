@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from spikegraph.export.connectivity import Array
-from spikegraph.export.errors import OptionError, SpikegraphError, TargetError
+from spikegraph.export.errors import DataError, OptionError, SpikegraphError, TargetError
 from spikegraph.export.graph import Graph
 from spikegraph.export.order import topological_order
 from spikegraph.hwsim.native import run_native
@@ -196,6 +196,8 @@ def verify(graph: Graph, rasters: Mapping[str, Array], places: Mapping[str, Plac
     if program.depth:
         raise OptionError("graph", "is pipelined", "pass the original graph; targets pipeline it themselves")
     n_samples = checked_samples(graph, rasters)
+    if n_samples == 0:
+        raise DataError("rasters", "hold no sample", "give at least one")
     definition, order = reference(graph, rasters), topological_order(graph)
     comparisons, refusals = [], {}
     for name, place in places.items():

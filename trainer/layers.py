@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spikegraph.export.chips import Chip
-from spikegraph.export.fixed import ALIGN_BITS, DECAY_U, DECAY_V
+from spikegraph.export.fixed import ALIGN_BITS, DECAY_ONE, DECAY_U, DECAY_V
 from spikegraph.export.graph import Reset
 from spikegraph.export.quantize import decay_constant, kept_share
 from spikegraph.trainer.neurons import Dynamics, Window, float_window, integer_window, lif
@@ -102,8 +102,8 @@ class SpikingDense(nn.Module):
         decay_v = decay_constant(self.tau_mem, self.dt, limit_v)
         exact = self.chip is None
         return Dynamics(
-            kept_u=kept_share(self.tau_syn, self.dt) if exact else 1 - decay_u / 4096,
-            kept_v=kept_share(self.tau_mem, self.dt) if exact else 1 - decay_v / 4096,
+            kept_u=kept_share(self.tau_syn, self.dt) if exact else 1 - decay_u / DECAY_ONE,
+            kept_v=kept_share(self.tau_mem, self.dt) if exact else 1 - decay_v / DECAY_ONE,
             decay_u=decay_u,
             decay_v=decay_v,
             reset=reset,

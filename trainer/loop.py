@@ -22,6 +22,7 @@ from torch.nn import functional
 from spikegraph.export.coding import InputCoding, Readout
 from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import OptionError, SpikegraphError
+from spikegraph.export.files import write_whole
 from spikegraph.export.quantize import quantize
 from spikegraph.trainer.checkpoint import load_checkpoint, read_progress, save_checkpoint
 from spikegraph.trainer.data import DataSet, Split
@@ -108,7 +109,7 @@ class TrainingRun:
             "test_accuracy": self.accuracy(self.data.test, np.arange(len(self.data.test))),
             "n_test": len(self.data.test),
         }
-        _write_whole(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
+        write_whole(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
         return summary
 
     def _set_learning_rate(self, epoch: int) -> None:
@@ -163,7 +164,7 @@ class TrainingRun:
         writer = csv.DictWriter(text, fieldnames=list(self.history[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.history)
-        _write_whole(path, text.getvalue())
+        write_whole(path, text.getvalue())
 
 
 @contextmanager
@@ -213,12 +214,6 @@ def _shifted(x: Array, most: int, random: np.random.Generator) -> Array:
     return np.ascontiguousarray(windows[np.arange(len(x)), :, offsets[0], offsets[1]])
 
 
-def _write_whole(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
 def train_recipe(
     recipe: Recipe, data: DataSet, folder: Path, *, resume: bool, device: str, progress: Progress
 ) -> dict[str, Any]:
@@ -242,7 +237,7 @@ def train_recipe(
     run = TrainingRun(recipe, data, device)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write_whole(folder / RECIPE, recipe.to_toml())
+        write_whole(folder / RECIPE, recipe.to_toml())
     except OSError as error:
         raise OptionError(str(folder), f"cannot be written ({error})", "choose another --out") from error
     if trained:

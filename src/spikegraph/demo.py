@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from spikegraph import stages
 from spikegraph.export.errors import OptionError
+from spikegraph.export.files import write_whole
 
 Progress = Callable[[str, int, int], None]
 N_TEST = 360  # digits in the test split
@@ -87,5 +89,5 @@ def run_demo(out: Path, *, recipe: str, lava_samples: int, progress: Progress) -
         "stages": rows,
         "seconds": sum(row["seconds"] for row in rows),
     }
-    stages.write_json(out / "summary.json", summary)
+    write_whole(out / "summary.json", json.dumps(summary, indent=2) + "\n")
     return summary

@@ -5,7 +5,6 @@ Each call reads what the stage before it wrote. The command line is a thin layer
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -379,10 +378,3 @@ def _torch_place(graph: Graph, run: str | Path | None) -> Place:
         what = f"the checkpoint in {folder} is not the one that the graph was exported from"
         raise OptionError("--against torch", what, "export again, or name the right folder with --run")
     return lambda _, rasters: execute(network, rasters)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON to a temporary name, then rename."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)

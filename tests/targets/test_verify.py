@@ -101,6 +101,8 @@ def test_what_is_not_a_place_or_a_raster_is_refused(case):
             verify(graph, {"x": raster}, PLACES)
     with pytest.raises(DataError, match="are named"):
         verify(graph, {}, PLACES)
+    with pytest.raises(DataError, match="hold no sample"):
+        verify(graph, {"x": rasters["x"][:, :0]}, PLACES)
     assert np.array_equal(rasters["x"], case[1]["x"])
 
 
