@@ -212,8 +212,17 @@ static int reserve(events *e, int64_t n, int graded) {
   return 0;
 }
 
-static int read_input(const level *f, const sg_source *s, events *e, int64_t offset) {
-  e->n = 0;
+/* Copied, so that a list of spikes always has room behind it, wherever it came from. */
+static int copy_events(const sg_source *s, events *e, int64_t at) {
+  const int64_t first = s->offsets[at], n = s->offsets[at + 1] - first;
+  if (reserve(e, n + 16, (int)s->graded)) return -1;
+  memcpy(e->index, s->index + first, (size_t)n * sizeof *e->index);
+  if (s->graded) memcpy(e->value, s->value + first, (size_t)n * sizeof *e->value);
+  e->n = n;
+  return 0;
+}
+
+static int read_raster(const level *f, const sg_source *s, events *e, int64_t offset) {
   if (reserve(e, s->n + 16, (int)s->graded)) return -1;
   if (!s->graded) {
     if (s->raster_type != SG_INT16) {
@@ -232,6 +241,15 @@ static int read_input(const level *f, const sg_source *s, events *e, int64_t off
     }
   }
   return 0;
+}
+
+static int read_input(const sg_plan *plan, const level *f, const sg_source *s, events *e, int64_t t, int64_t sample) {
+  if (s->offsets) return copy_events(s, e, sample * plan->n_steps + t);
+  const int64_t bytes = s->raster_type == SG_INT16 ? 2 : 1, offset = (t * plan->n_samples + sample) * s->n;
+  if (t + 1 < plan->n_steps)
+    for (int64_t i = 0; i < s->n * bytes; i += 64)
+      __builtin_prefetch((const char *)s->raster + (offset + plan->n_samples * s->n) * bytes + i);
+  return read_raster(f, s, e, offset);
 }
 
 static int64_t summed(const events *e, const int64_t *each, int64_t alike) {
@@ -305,27 +323,34 @@ static int step_population(const sg_plan *plan, workspace *w, const level *f, in
   return 0;
 }
 
+/* Where a sample ends whose output fires in this step: once every population, in its own time, has come as far. */
+static int64_t end_of_sample(const sg_plan *plan, const workspace *w, int64_t t, int64_t n_total) {
+  if (plan->decides < 0) return n_total;
+  const sg_population *p = &plan->populations[plan->decides];
+  if (!w->rings[p->source][t % plan->sources[p->source].ring].n) return n_total;
+  const int64_t latest_start = plan->n_total - plan->n_steps, end = t - p->start_step + 1 + latest_start;
+  return end < n_total ? end : n_total;
+}
+
 static int run_sample(const sg_plan *plan, workspace *w, const level *f, int64_t sample) {
   int64_t *counts = plan->counts + sample * plan->n_slots * plan->n_steps;
   memset(w->state, 0, w->state_bytes);
   for (int64_t k = 0; k < plan->n_sources; k++)
     for (int64_t slot = 0; slot < plan->sources[k].ring; slot++) w->rings[k][slot].n = 0;
-  for (int64_t t = 0; t < plan->n_total; t++) {
+  int64_t n_total = plan->n_total;
+  for (int64_t t = 0; t < n_total && !__atomic_load_n(&plan->cancel, __ATOMIC_RELAXED); t++) {
     for (int64_t k = 0; k < plan->n_sources; k++) {
       const sg_source *s = &plan->sources[k];
-      if (!s->raster) continue;
+      if (!s->raster && !s->offsets) continue;
       events *e = &w->rings[k][t % s->ring];
       e->n = 0;
       if (t >= plan->n_steps) continue;
-      const int64_t bytes = s->raster_type == SG_INT16 ? 2 : 1, offset = (t * plan->n_samples + sample) * s->n;
-      if (t + 1 < plan->n_steps)
-        for (int64_t i = 0; i < s->n * bytes; i += 64)
-          __builtin_prefetch((const char *)s->raster + (offset + plan->n_samples * s->n) * bytes + i);
-      if (read_input(f, s, e, offset)) return -1;
+      if (read_input(plan, f, s, e, t, sample)) return -1;
       counts[s->spikes_slot * plan->n_steps + t] = e->n;
     }
     for (int64_t k = 0; k < plan->n_populations; k++)
       if (step_population(plan, w, f, k, t, sample, counts)) return -1;
+    n_total = end_of_sample(plan, w, t, n_total);
   }
   return 0;
 }

@@ -14,7 +14,9 @@ typedef struct { /* an input or a population: something that spikes */
   int64_t ring;         /* steps of spikes that are kept: the longest delay that leaves it, plus 1 */
   int64_t graded;       /* its spikes carry values */
   int64_t raster_type;
-  const void *raster;   /* inputs: (n_steps, n_samples, n); populations: NULL */
+  const void *raster;   /* inputs: (n_steps, n_samples, n); NULL for populations and for inputs that come as events */
+  const int64_t *offsets; /* inputs as events: those of a sample's step begin at [sample * n_steps + step]; else NULL */
+  const int32_t *index, *value;
   int64_t spikes_slot;  /* where its spikes are counted */
 } sg_source;
 
@@ -57,7 +59,8 @@ typedef struct {
   const sg_population *populations;
   int64_t *counts;       /* (n_samples, n_slots, n_steps) */
   int64_t next_sample;   /* shared by all threads */
-  int64_t cancel;        /* set to stop after the sample at hand */
+  int64_t cancel;        /* set to stop after the step at hand */
+  int64_t decides;       /* the population whose first spike ends a sample, or -1 */
 } sg_plan;
 
 #endif

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
 from spikegraph.export.connectivity import Array
+from spikegraph.export.errors import OptionError
 
 QUANTITIES = {
     "sops": "synaptic operations: additions that spikes caused, one for each stored synapse",
@@ -23,6 +25,8 @@ QUANTITIES = {
 }
 
 PerNode = Mapping[str, Mapping[str, Array]]
+Until = Literal["window", "decision"]
+UNTIL: tuple[Until, ...] = get_args(Until)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,22 +37,29 @@ class Counts:
     ----------
     window, until_decision : mapping of quantity → node → ndarray of int64 (N,)
         The quantities of `QUANTITIES`; a node is a projection for (effective_)sops, else an input or population.
+        `window` is empty if the run stopped at its decisions: what would have followed is not known.
     """
 
     window: PerNode
     until_decision: PerNode
 
     @classmethod
-    def from_steps(cls, steps: PerNode, decision_step: Array) -> Counts:
-        """Sum counts per step (T, B) over the window, and up to and including each sample's step of decision (B,)."""
-        samples = np.arange(len(decision_step))
-        return cls(
-            window={q: {node: a.sum(axis=0) for node, a in nodes.items()} for q, nodes in steps.items()},
-            until_decision={
-                q: {node: a.cumsum(axis=0)[decision_step, samples] for node, a in nodes.items()}
-                for q, nodes in steps.items()
-            },
-        )
+    def from_steps(cls, steps: PerNode, decision_step: Array, until: Until = "window") -> Counts:
+        """Sum counts per step (T, B) over the window, and up to and including each sample's step of decision (B,).
+
+        With `until` "decision" only the latter; what the steps after the decision hold then does not matter.
+        """
+
+        def per_sample(part: Array) -> PerNode:
+            return {
+                quantity: {node: np.einsum("tb,tb->b", counts, part) for node, counts in nodes.items()}
+                for quantity, nodes in steps.items()
+            }
+
+        n_steps = len(next(counts for nodes in steps.values() for counts in nodes.values()))
+        counted = np.arange(n_steps)[:, None] <= decision_step
+        window = per_sample(np.ones_like(counted, np.int64)) if until == "window" else {}
+        return cls(window=window, until_decision=per_sample(counted.astype(np.int64)))
 
     @classmethod
     def concatenate(cls, parts: Sequence[Counts]) -> Counts:
@@ -62,11 +73,18 @@ class Counts:
 
         return cls(window=join([p.window for p in parts]), until_decision=join([p.until_decision for p in parts]))
 
+    def of(self, until: Until) -> PerNode:
+        """Return the counts over the window or until decision; raises `OptionError` if the window is not known."""
+        if until == "window" and not self.window:
+            what = "are not known: the run stopped at its decisions"
+            raise OptionError("counts over the window", what, "ask until decision, or simulate again over the window")
+        return self.window if until == "window" else self.until_decision
+
     def mean(self, quantity: str, *, until_decision: bool = False) -> float:
         """Return the mean over samples of a quantity, summed over its nodes."""
-        nodes = (self.until_decision if until_decision else self.window)[quantity]
+        nodes = self.of("decision" if until_decision else "window")[quantity]
         return float(sum(array.mean() for array in nodes.values()))
 
     def total(self, quantity: str) -> int:
         """Return the sum of a quantity over the window, all nodes and samples."""
-        return int(sum(array.sum() for array in self.window[quantity].values()))
+        return int(sum(array.sum() for array in self.of("window")[quantity].values()))

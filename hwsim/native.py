@@ -23,10 +23,11 @@ from spikegraph.export import fixed
 from spikegraph.export.check import Bounds, bounds
 from spikegraph.export.connectivity import Array, Shape
 from spikegraph.export.errors import OptionError, TargetError
-from spikegraph.hwsim.counts import QUANTITIES
+from spikegraph.export.events import Events
+from spikegraph.hwsim.counts import QUANTITIES, Until
 from spikegraph.hwsim.layout import ProjectionLayout, lay_out, neuron_order, sum_range
 from spikegraph.hwsim.program import Program, ProgramPopulation
-from spikegraph.hwsim.rasters import checked_samples
+from spikegraph.hwsim.rasters import Spikes, checked_samples
 from spikegraph.hwsim.result import BatchResult, Trace
 
 LEVELS = ("baseline", "avx2", "avx512")
@@ -42,7 +43,7 @@ def _structure(name: str, fields: str) -> type[ctypes.Structure]:
     return type(name, (ctypes.Structure,), {"_fields_": types})
 
 
-_Source = _structure("_Source", "n ring graded raster_type *raster spikes_slot")
+_Source = _structure("_Source", "n ring graded raster_type *raster *offsets *index *value spikes_slot")
 _Projection = _structure(
     "_Projection",
     "kind source delay exponent weight_bytes *weight row_stride *site *rows_ptr *rows *runs_ptr *runs *indptr *indices "
@@ -56,7 +57,8 @@ _Population = _structure(
 )
 _Batch = _structure(
     "_Batch",
-    "n_steps n_total n_samples n_sources n_populations n_slots level *sources *populations *counts next_sample cancel",
+    "n_steps n_total n_samples n_sources n_populations n_slots level *sources *populations *counts "
+    "next_sample cancel decides",
 )
 
 
@@ -85,9 +87,10 @@ def kernel() -> ctypes.CDLL:
 
 def run_native(
     program: Program,
-    rasters: Mapping[str, Array],
+    inputs: Mapping[str, Spikes],
     record: Collection[str] = (),
     *,
+    until: Until = "window",
     threads: int | None = None,
     level: str | None = None,
 ) -> BatchResult:
@@ -96,10 +99,13 @@ def run_native(
     Parameters
     ----------
     program : Program
-    rasters : mapping of input name → ndarray of int (T, B, *shape)
+    inputs : mapping of input name → ndarray of int (T, B, *shape) or Events
         The spikes of each input, each within its `min_value…max_value`, or 0.
     record : collection of str
         Populations whose x, u, v and s are kept at every step. Outputs' are always kept.
+    until : "window" or "decision"
+        With "decision", a sample whose output is read by its first spike ends there: traces and counts are whole up to
+        and including the step of the decision, and must not be used beyond.
     threads : int, optional
         Threads that share the samples; by default SPIKEGRAPH_THREADS, or as many as there are processors.
     level : str, optional
@@ -110,13 +116,13 @@ def run_native(
     TargetError
         The compiled part is missing.
     DataError
-        A raster leaves what its input may carry, so that no bound holds.
+        The spikes of an input do not fit it, or leave what it may carry, so that no bound holds.
     OptionError
         Unknown level, or one that the processor lacks; threads below 1.
     """
     library = kernel()
     chosen, n_threads = _level(library, level), _threads(threads)
-    return _plan(program).run(library, rasters, record, chosen, n_threads)
+    return _plan(program).run(library, inputs, record, until, chosen, n_threads)
 
 
 def _level(library: ctypes.CDLL, level: str | None) -> int:
@@ -252,18 +258,17 @@ class _Plan:
     def run(
         self,
         library: ctypes.CDLL,
-        rasters: Mapping[str, Array],
+        inputs: Mapping[str, Spikes],
         record: Collection[str],
+        until: Until,
         level: int,
         n_threads: int,
     ) -> BatchResult:
-        """Run a batch: point copies of the structures at its rasters, traces and counts."""
+        """Run a batch: point copies of the structures at its inputs, traces and counts."""
         graph, n_steps = self.graph, self.graph.n_steps
-        n_samples = checked_samples(graph, rasters)
+        n_samples = checked_samples(graph, inputs)
         sources = type(self.sources).from_buffer_copy(self.sources)
-        inputs = {name: _readable(rasters[name]) for name in graph.inputs}
-        for source, raster in zip(sources, inputs.values(), strict=False):  # inputs come first
-            source.raster, source.raster_type = raster.ctypes.data, _RASTER_TYPES[raster.dtype.str[1:]]
+        keep = [_point(source, inputs[name]) for source, name in zip(sources, graph.inputs, strict=False)]
         populations = type(self.populations).from_buffer_copy(self.populations)
         tapped = {output.population for output in graph.outputs.values()}
         traces = {}
@@ -289,27 +294,37 @@ class _Plan:
             sources=ctypes.addressof(sources),
             populations=ctypes.addressof(populations),
             counts=counts.ctypes.data,
+            decides=self._decides() if until == "decision" else -1,
         )
         _run_threads(library, batch, min(n_threads, max(n_samples, 1)))
+        del keep  # the kernel is done with what it points at
         return BatchResult(
             traces={name: _channels_first(trace, self.shapes[name]) for name, trace in traces.items()},
             per_step=self._per_step(counts),
         )
+
+    def _decides(self) -> int:
+        """Return which population's first spike is the decision; -1 where the decision stands in the last step."""
+        readout = self.graph.readout
+        if readout is None or readout.kind != "first_spike":
+            return -1
+        name = self.graph.outputs[readout.output].population
+        return next(k for k, population in enumerate(self.populations) if self.names[population.source] == name)
 
     def _per_step(self, counts: Array) -> dict[str, dict[str, Array]]:
         per_step: dict[str, dict[str, Array]] = {quantity: {} for quantity in QUANTITIES}
         for (quantity, name), slot in self.slots.items():
             per_step[quantity][name] = counts[:, slot].T
         for name in self.graph.populations:
-            per_step["neuron_updates"][name] = np.full(counts[:, 0].T.shape, prod(self.shapes[name]), np.int64)
+            per_step["neuron_updates"][name] = np.broadcast_to(np.int64(prod(self.shapes[name])), counts[:, 0].T.shape)
         return per_step
 
 
 def _run_threads(library: ctypes.CDLL, batch: Any, n_threads: int) -> None:
-    """Run `sg_run` in threads; an interrupt stops each after the sample that it is at."""
+    """Run `sg_run` in threads; an interrupt stops each after the step that it is at."""
     with ThreadPoolExecutor(n_threads) as pool:
-        futures = [pool.submit(library.sg_run, ctypes.byref(batch)) for _ in range(n_threads)]
         try:
+            futures = [pool.submit(library.sg_run, ctypes.byref(batch)) for _ in range(n_threads)]
             results = [future.result() for future in futures]
         except BaseException:
             batch.cancel = 1
@@ -318,10 +333,19 @@ def _run_threads(library: ctypes.CDLL, batch: Any, n_threads: int) -> None:
         raise TargetError("native engine", "is out of memory", "run fewer samples at a time, or record less")
 
 
-def _readable(raster: Array) -> Array:
-    """Return a checked raster in a dtype that the kernel reads."""
-    readable = raster if raster.dtype.str[1:] in _RASTER_TYPES else raster.astype(np.int16)
-    return np.ascontiguousarray(readable)
+def _point(source: Any, spikes: Spikes) -> Any:
+    """Point a source at its spikes; return what must stay in memory while the kernel runs."""
+    if isinstance(spikes, Events):
+        value = spikes.value
+        if value is None and source.graded:
+            value = np.ones(len(spikes.index), np.int32)
+        source.offsets, source.index = spikes.offsets.ctypes.data, spikes.index.ctypes.data
+        source.value = value.ctypes.data if value is not None else None
+        return spikes, value
+    readable = spikes if spikes.dtype.str[1:] in _RASTER_TYPES else spikes.astype(np.int16)
+    raster = np.ascontiguousarray(readable)
+    source.raster, source.raster_type = raster.ctypes.data, _RASTER_TYPES[raster.dtype.str[1:]]
+    return raster
 
 
 def _path(limits: Bounds, exponent: int, *, may_hold: bool, each: bool) -> int:

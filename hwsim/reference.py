@@ -14,7 +14,7 @@ from spikegraph.export import fixed
 from spikegraph.export.connectivity import Array
 from spikegraph.hwsim.counts import QUANTITIES
 from spikegraph.hwsim.program import Program, ProgramPopulation
-from spikegraph.hwsim.rasters import checked_samples
+from spikegraph.hwsim.rasters import Spikes, checked_samples, raster_of
 from spikegraph.hwsim.result import BatchResult, Trace
 
 
@@ -29,13 +29,13 @@ class _State:
         self.n_spikes = np.zeros(shape, np.int64)
 
 
-def run_reference(program: Program, rasters: Mapping[str, Array], record: Collection[str] = ()) -> BatchResult:
+def run_reference(program: Program, inputs: Mapping[str, Spikes], record: Collection[str] = ()) -> BatchResult:
     """Run a batch.
 
     Parameters
     ----------
     program : Program
-    rasters : mapping of input name → ndarray of int (T, B, *shape)
+    inputs : mapping of input name → ndarray of int (T, B, *shape) or Events
         The spikes of each input.
     record : collection of str
         Populations whose x, u, v and s are kept at every step. Outputs' s and v before reset are always kept.
@@ -47,17 +47,17 @@ def run_reference(program: Program, rasters: Mapping[str, Array], record: Collec
     Raises
     ------
     DataError
-        The rasters do not fit the graph's inputs.
+        The spikes do not fit the graph's inputs.
     """
     graph, n_steps = program.graph, program.graph.n_steps
-    n_samples = checked_samples(graph, rasters)
+    n_samples = checked_samples(graph, inputs)
     n_total = n_steps + program.depth
     spikes = {
         name: np.zeros((n_total, n_samples, *graph.shape_of(name)), np.int64)
         for name in (*graph.inputs, *graph.populations)
     }
     for name in graph.inputs:
-        spikes[name][:n_steps] = rasters[name]
+        spikes[name][:n_steps] = raster_of(inputs[name])
     states = {population.name: _State(population, n_samples) for population in program.populations}
     tapped = {output.population for output in graph.outputs.values()}
     traces = {
