@@ -121,7 +121,7 @@ def _fires_at(x: Array, n_steps: int) -> Array:
     """Return the step of each line's one spike; n_steps for none."""
     step = np.rint((1 - x) * (n_steps - 1))
     step[x == 0] = n_steps
-    return step.astype(np.uint16 if n_steps < 1 << 16 else np.int64)  # two bytes are sorted by counting
+    return np.asarray(step, np.uint16 if n_steps < 1 << 16 else np.int64)  # two bytes are sorted by counting
 
 
 @dataclass(frozen=True, kw_only=True)

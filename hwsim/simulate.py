@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from spikegraph.export.coding import InputCoding
 from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import GraphError, OptionError, Problem
 from spikegraph.export.graph import Graph
 from spikegraph.export.hdf5 import graph_checksum
-from spikegraph.hwsim.counts import Counts
+from spikegraph.hwsim.counts import UNTIL, Counts, Until
 from spikegraph.hwsim.native import run_native
 from spikegraph.hwsim.program import Program, compile_program
+from spikegraph.hwsim.rasters import Spikes
 from spikegraph.hwsim.reference import run_reference
 from spikegraph.hwsim.result import VARIABLES, BatchResult
 from spikegraph.hwsim.run import Run
+from spikegraph.hwsim.run_file import RunFile
 
-Engine = Callable[[Program, Mapping[str, Array], Collection[str]], BatchResult]
+Engine = Callable[[Program, Mapping[str, Spikes], Collection[str]], BatchResult]
 ENGINES: dict[str, Engine] = {"native": run_native, "reference": run_reference}
+# Engines that leave out what follows a decision; of the others' results it is left out here.
+_STOPPING: dict[str, Engine] = {"native": partial(run_native, until="decision")}
+MOST_SAMPLES = 250  # in a batch
+BATCH_BYTES = 64 << 20
+_TRACE_BYTES = 21  # of one neuron in one step: x 8, u, v and v_before_reset 4 each, s 1
 
 
 def rasters_of(graph: Graph, x: Array, index: Array) -> dict[str, Array]:
@@ -37,11 +48,30 @@ def rasters_of(graph: Graph, x: Array, index: Array) -> dict[str, Array]:
     -------
     dict of input name → ndarray of int (T, B, *shape)
     """
+    coding, name = _coded_input(graph)
+    return {name: coding.encode(x, index, graph.n_steps)}
+
+
+def _coded_input(graph: Graph) -> tuple[InputCoding, str]:
     if graph.coding is None or len(graph.inputs) != 1:
         what = f"has {'no coding' if graph.coding is None else f'{len(graph.inputs)} inputs'}"
         problem = Problem(where="graph", what=what, remedy="run it on rasters of its inputs from Python instead")
         raise GraphError([problem])
-    return {name: graph.coding.encode(x, index, graph.n_steps) for name in graph.inputs}
+    return graph.coding, next(iter(graph.inputs))
+
+
+def samples_per_batch(graph: Graph, record: Collection[str] = (), engine: str = "native") -> int:
+    """Return how many samples to run at once, so that a batch's spikes, counts and traces fit in `BATCH_BYTES`.
+
+    At least 1, whatever its size, and at most `MOST_SAMPLES`: more is no faster.
+    """
+    kept = {*record, *(output.population for output in graph.outputs.values())}
+    n_counts = len(graph.inputs) + 5 * len(graph.populations) + 2 * len(graph.projections)
+    per_step = 8 * n_counts + sum((2 if node.graded else 1) * node.n for node in graph.inputs.values())
+    per_step += _TRACE_BYTES * sum(graph.populations[name].n for name in kept)
+    if engine == "reference":
+        per_step += 8 * sum(node.n for nodes in (graph.inputs, graph.populations) for node in nodes.values())
+    return min(max(BATCH_BYTES // (graph.n_steps * per_step), 1), MOST_SAMPLES)
 
 
 def simulate(
@@ -49,7 +79,9 @@ def simulate(
     samples: Iterable[tuple[Array, Array, Array]],
     *,
     engine: str = "native",
+    until: Until = "window",
     record: Collection[str] = (),
+    out: str | os.PathLike[str] | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Run:
     """Run a graph on batches of samples.
@@ -59,11 +91,16 @@ def simulate(
     graph : Graph
         With a coding and a readout.
     samples : iterable of (x, label, index)
-        x of float32 (B, *input shape), label and index of int (B,).
+        x of float32 (B, *input shape), label and index of int (B,); see `samples_per_batch`.
     engine : str
         A name of `ENGINES`.
+    until : "window" or "decision"
+        With "decision" a sample ends with the step of its decision: of a readout by the first spike that may be long
+        before the end of the window. What would have followed is not known, and not counted.
     record : collection of str
         Populations whose states are kept at every step.
+    out : path, optional
+        Run file, written as the batches come. The traces are then in the file only, and read when they are asked for.
     provenance : mapping, optional
         What is run on what: plain JSON.
 
@@ -72,35 +109,49 @@ def simulate(
     GraphError
         The graph is not legal, or has no coding or readout.
     OptionError
-        Unknown engine or population; no samples.
+        Unknown engine or population; no samples; states recorded although samples end early; `out` is no .h5.
+    FileFormatError
+        `out` cannot be written.
     TargetError
         The compiled part of the native engine is missing.
     """
     if engine not in ENGINES:
         raise OptionError("--engine", f"{engine!r} is not known", f"choose one of {', '.join(ENGINES)}")
+    if until not in UNTIL:
+        raise OptionError("--until", f"{until!r} is not known", f"choose one of {', '.join(UNTIL)}")
     unknown = [name for name in record if name not in graph.populations]
     if unknown:
         raise OptionError("--record", f"no population {unknown[0]!r}", f"choose among {', '.join(graph.populations)}")
+    if record and until == "decision":
+        raise OptionError("--record", "keeps every step of the window", "leave out --until decision")
     program, checksum = compile_program(graph), graph_checksum(graph)
-    parts = [_batch(program, checksum, engine, batch, record, provenance or {}) for batch in samples]
-    if not parts:
-        raise OptionError("samples", "there are none", "give at least one")
-    return Run.concatenate(parts)
+    with RunFile(out) if out is not None else nullcontext() as file:
+        parts = []
+        for batch in samples:
+            part = _batch(program, checksum, engine, until, batch, record, provenance or {})
+            parts.append(file.append(part) if file else part)
+        if not parts:
+            raise OptionError("samples", "there are none", "give at least one")
+        run = Run.concatenate(parts)
+        return file.finish(run) if file else run
 
 
 def _batch(
     program: Program,
     checksum: str,
     engine: str,
+    until: Until,
     batch: tuple[Array, Array, Array],
     record: Collection[str],
     provenance: Mapping[str, Any],
 ) -> Run:
     (x, label, index), graph = batch, program.graph
-    result = ENGINES[engine](program, rasters_of(graph, x, index), record)
+    run_batch = _STOPPING.get(engine, ENGINES[engine]) if until == "decision" else ENGINES[engine]
+    coding, name = _coded_input(graph)
     if graph.readout is None:
         problem = Problem(where="graph", what="has no readout", remedy="say how its output becomes a decision")
         raise GraphError([problem])
+    result = run_batch(program, {name: coding.spikes(x, index, graph.n_steps)}, record)
     tapped = result.traces[graph.outputs[graph.readout.output].population]
     n_steps, n_samples = tapped.s.shape[:2]
     s, v = (a.reshape(n_steps, n_samples, -1) for a in (tapped.s, tapped.v_before_reset))
@@ -110,13 +161,14 @@ def _batch(
         engine=engine,
         n_steps=n_steps,
         depth=program.depth,
+        until=until,
         index=np.asarray(index, np.int64),
         label=np.asarray(label, np.int64),
         predicted=decision.predicted.astype(np.int64),
         decided=decision.decided,
         decision_step=decision.step.astype(np.int64),
-        output_spikes=s.sum(axis=0, dtype=np.int64),
-        counts=Counts.from_steps(result.per_step, decision.step),
+        output_spikes=s.sum(axis=0, dtype=np.int64) if until == "window" else None,
+        counts=Counts.from_steps(result.per_step, decision.step, until),
         dense_macs={p.name: p.dense_macs for population in program.populations for p in population.incoming},
         traces={name: {key: getattr(result.traces[name], key) for key in VARIABLES} for name in record},
         provenance=provenance,

@@ -245,6 +245,13 @@ def check(graph: Path, chip: str | None, weight_bits: int | None, as_json: bool)
 @click.option("--data", required=True, help="Data set and split, such as digits:test.")
 @click.option("-o", "--out", type=_path, help="Run file, such as run.h5.")
 @click.option("--engine", default="native", show_default=True, help="Engine to run in: native, or reference.")
+@click.option(
+    "--until",
+    default="window",
+    show_default=True,
+    help="With decision, a sample ends with the step of its decision, which a first_spike readout may reach early; a"
+    " count or membrane readout decides in the last step. Counts over the window are then not reported.",
+)
 @click.option("--steps", "n_steps", type=int, help="Length of the window, in place of the graph's.")
 @click.option("--samples", type=int, help="Only the first so many.")
 @click.option("--record", multiple=True, help="Keep u, v and s of this population at every step; may be repeated.")
@@ -259,10 +266,10 @@ def simulate(graph: Path, data: str, as_json: bool, **options: Any) -> None:
         _print_json(summary)
         return
     click.echo(f"accuracy {run.accuracy:.2%} ({len(run)} samples, {summary['undecided']} undecided)")
-    window, until = summary["per_sample"]["window"], summary["per_sample"]["until_decision"]
+    means = summary["per_sample"]
     _table(
-        ["per sample", "window", "until decision"],
-        [[quantity, f"{window[quantity]:,.1f}", f"{until[quantity]:,.1f}"] for quantity in window],
+        ["per sample", *(name.replace("_", " ") for name in means)],
+        [[quantity, *(f"{mean[quantity]:,.1f}" for mean in means.values())] for quantity in means["until_decision"]],
     )
     macs = summary["dense_macs"]
     click.echo(f"a dense network of this shape: {macs['once']:,} MACs once, {macs['every_step']:,} in every step")

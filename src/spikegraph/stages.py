@@ -23,8 +23,10 @@ from spikegraph.export.graph import Graph
 from spikegraph.export.hdf5 import graph_checksum
 from spikegraph.export.order import depths
 from spikegraph.export.quantize import QuantizationReport, quantize, weight_bits_of
-from spikegraph.hwsim import run as runs
-from spikegraph.hwsim.simulate import rasters_of
+from spikegraph.hwsim.counts import Until
+from spikegraph.hwsim.run import Run
+from spikegraph.hwsim.run_file import require_run_suffix
+from spikegraph.hwsim.simulate import rasters_of, samples_per_batch
 from spikegraph.hwsim.simulate import simulate as simulate_samples
 from spikegraph.targets.verify import PLACES, Place, Verification
 from spikegraph.targets.verify import verify as verify_places
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 TARGETS = ("lava",)
-_BATCH = 250
 
 
 def _silent(what: str, done: int, total: int) -> None:
@@ -246,12 +247,13 @@ def simulate(
     *,
     data_dir: str | Path | None = None,
     engine: str = "native",
+    until: Until = "window",
     n_steps: int | None = None,
     samples: int | None = None,
     record: Collection[str] = (),
     progress: Progress = _silent,
-) -> runs.Run:
-    """Run a graph file on a data set and write the run to `out`.
+) -> Run:
+    """Run a graph file on a data set and write the run to `out` as it goes.
 
     Parameters
     ----------
@@ -260,11 +262,13 @@ def simulate(
     data : str
         "digits:test", "mnist:test", …
     out : path, optional
-        Run file.
+        Run file, .h5. With it, recorded states are in the file only, and read when they are asked for.
     data_dir : path, optional
         Folder of the data set's files.
     engine : str
         "native", or "reference": the same results, slowly.
+    until : "window" or "decision"
+        With "decision" a sample ends with the step of its decision, and nothing is counted beyond.
     n_steps : int, optional
         In place of the graph's.
     samples : int, optional
@@ -272,6 +276,8 @@ def simulate(
     record : collection of str
         Populations whose states are kept at every step.
     """
+    if out is not None:
+        require_run_suffix(out)
     _require_folder_of(out)
     graph = load_integer(path)
     if n_steps is not None:
@@ -282,15 +288,12 @@ def simulate(
     progress(f"simulate {split.name}", 0, len(split))
 
     def batches() -> Any:
-        for x, label, index in split.batches(_input_shape(graph), _BATCH):
+        for x, label, index in split.batches(_input_shape(graph), samples_per_batch(graph, record, engine)):
             yield x, label, index
             progress(f"simulate {split.name}", int(index[-1]) + 1, len(split))
 
     provenance = {"made_by": f"spikegraph {__version__}", "graph_file": str(path), "data": split.name}
-    run = simulate_samples(graph, batches(), engine=engine, record=record, provenance=provenance)
-    if out is not None:
-        runs.save_run(run, out)
-    return run
+    return simulate_samples(graph, batches(), engine=engine, until=until, record=record, out=out, provenance=provenance)
 
 
 def _input_shape(graph: Graph) -> tuple[int, ...]:
@@ -343,7 +346,9 @@ def verify(
     whole: Verification | None = None
     what = f"verify against {', '.join(places)}"
     progress(what, 0, len(split))
-    for x, _, index in split.batches(_input_shape(graph), _BATCH):
+    for x, _, index in split.batches(
+        _input_shape(graph), samples_per_batch(graph, list(graph.populations), "reference")
+    ):
         part = verify_places(graph, rasters_of(graph, x, index), places)
         whole = part if whole is None else whole.then(part)
         places = {name: place for name, place in places.items() if name not in part.refusals}

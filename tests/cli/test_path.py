@@ -19,7 +19,7 @@ from spikegraph.cli import main
 from spikegraph.export import formats
 from spikegraph.export.container import Json, read_container, write_container
 from spikegraph.export.graph import Dense, Graph, Input, Output, Population
-from spikegraph.hwsim.run import load_run
+from spikegraph.hwsim.run_file import load_run
 
 RECIPE = """
 name = "tiny"
@@ -139,7 +139,7 @@ def test_simulate_writes_a_run_that_agrees_with_what_it_prints(net: Path, tmp_pa
 
 def test_simulate_in_batches_gives_what_one_batch_gives(net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = stages.simulate(net, "digits:test", samples=50)
-    monkeypatch.setattr(stages, "_BATCH", 7)
+    monkeypatch.setattr("spikegraph.hwsim.simulate.MOST_SAMPLES", 7)
     parts = stages.simulate(net, "digits:test", samples=50)
     assert np.array_equal(whole.output_spikes, parts.output_spikes)
     assert whole.summary() == parts.summary()

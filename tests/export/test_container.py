@@ -14,8 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikegraph.export import container
-from spikegraph.export.container import Json, container_kind, read_container, tree_checksum, write_container
+from spikegraph.export.container import (
+    Json,
+    container_kind,
+    read,
+    read_container,
+    tree,
+    tree_checksum,
+    write,
+    write_container,
+)
 from spikegraph.export.errors import FileFormatError
 
 DTYPES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")
@@ -33,7 +41,7 @@ json_values = st.recursive(
 arrays = st.sampled_from(DTYPES).flatmap(
     lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=20))
 )
-names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,8}", fullmatch=True).filter(lambda n: n not in container._HEADER)
+names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,8}", fullmatch=True).filter(lambda n: n not in tree.HEADER)
 values = arrays | st.floats() | json_values.filter(lambda value: not isinstance(value, dict))
 trees = st.recursive(
     st.dictionaries(names, values, max_size=4),
@@ -70,10 +78,10 @@ def refused(path: Path, match: str, **options: int) -> FileFormatError:
 def sealed(path: Path) -> None:
     """Give a file the checksum of what is in it: what somebody does who changes a file on purpose."""
     with h5py.File(path, "r+") as file:
-        found = list(container._survey(file, "", set(), "test"))
-        entries = [container._read(name, item, "test") for name, item in found]
+        found = list(read._survey(file, "", set(), "test"))
+        entries = [read._read(name, item, "test") for name, item in found]
         del file.attrs["checksum"]
-        container._write_attribute(file, "checksum", container._checksum("run", entries).encode())
+        write.write_attribute(file, "checksum", tree.checksum_of("run", entries).encode())
 
 
 @settings(max_examples=80, deadline=None)
@@ -206,7 +214,7 @@ def test_open_that_is_denied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     def denied(*_: object, **__: object) -> None:
         raise PermissionError(13, "unable to open file: errno = 13")
 
-    monkeypatch.setattr(container.h5py, "File", denied)
+    monkeypatch.setattr(h5py, "File", denied)
     with pytest.raises(FileFormatError, match=r"cannot be written \(Permission denied\)"):
         write_container(tmp_path / "a.h5", "run", TREE)
 
@@ -217,16 +225,16 @@ def test_failure_leaves_what_was_there(
     path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, where: str
 ) -> None:
     before, calls = path.read_bytes(), []
-    write = container._write
+    write_entry = write._write
 
     def fail_in_the_middle(*arguments: object) -> None:
         calls.append(arguments)
         if where == "fsync" or len(calls) == 3:
             assert len(list(path.parent.iterdir())) == 2
             raise error
-        write(*arguments)
+        write_entry(*arguments)
 
-    monkeypatch.setattr(*((container, "_write") if where == "_write" else (os, "fsync")), fail_in_the_middle)
+    monkeypatch.setattr(*((write, "_write") if where == "_write" else (os, "fsync")), fail_in_the_middle)
     with pytest.raises(FileFormatError if isinstance(error, Exception) else KeyboardInterrupt):
         write_container(path, "run", {**TREE, "few": np.zeros(3)})
     assert calls
@@ -282,7 +290,7 @@ def test_other_kind(path: Path) -> None:
 
 def test_kind_is_part_of_the_checksum(path: Path) -> None:
     with h5py.File(path, "r+") as file:
-        container._write_attribute(file, "kind", b"graph")
+        write.write_attribute(file, "kind", b"graph")
     with pytest.raises(FileFormatError, match="was changed"):
         read_container(path, "graph")
 
@@ -476,7 +484,7 @@ def test_named_type(path: Path) -> None:
 @pytest.mark.parametrize("text", ["zero", "NaN", "[1", "\xff", "[" * 3000])
 def test_text_that_is_not_json(path: Path, text: str) -> None:
     with h5py.File(path, "r+") as file:
-        container._write_attribute(file, "odd", text.encode("latin-1"))
+        write.write_attribute(file, "odd", text.encode("latin-1"))
     sealed(path)
     refused(path, "damaged")
 
@@ -484,13 +492,13 @@ def test_text_that_is_not_json(path: Path, text: str) -> None:
 @pytest.mark.parametrize("name", ["a b", "é", "."])
 def test_name_that_is_not_a_name(path: Path, name: str) -> None:
     with h5py.File(path, "r+") as file:
-        container._write_attribute(file, name, b"1")
+        write.write_attribute(file, name, b"1")
     sealed(path)
     refused(path, "not a name")
 
 
 def test_name_that_is_there_twice(path: Path) -> None:
     with h5py.File(path, "r+") as file:
-        container._write_attribute(file, "few", b"1")
+        write.write_attribute(file, "few", b"1")
     sealed(path)
     refused(path, "there twice")

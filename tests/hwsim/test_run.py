@@ -12,7 +12,8 @@ from spikegraph.export.container import Json, read_container, write_container
 from spikegraph.export.errors import FileFormatError, GraphError, OptionError
 from spikegraph.export.graph import Dense, Graph, Input, Output, Population
 from spikegraph.export.passes import pipelined
-from spikegraph.hwsim.run import Run, load_run, save_run
+from spikegraph.hwsim.run import Run
+from spikegraph.hwsim.run_file import load_run, save_run
 from spikegraph.hwsim.simulate import simulate
 
 

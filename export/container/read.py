@@ -1,0 +1,279 @@
+"""Reading a container: files come from anywhere, so nothing is read before its layout and size are known."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from spikegraph.export.connectivity import Array, Shape
+from spikegraph.export.container.tree import (
+    DTYPES,
+    FETCH_AGAIN,
+    FORMAT,
+    HEADER,
+    VERSION,
+    Entry,
+    checksum_of,
+    text_dtype,
+    tree_of,
+)
+from spikegraph.export.errors import FileFormatError
+from spikegraph.export.graph import NAME
+
+MAX_BYTES = 8 << 30  # 8 GiB
+
+_NUMBERS = (np.dtype("<i8"), np.dtype("<f8"))
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_DEFLATES_TO = 1032  # times its size, at most (RFC 1951)
+# What h5py, NumPy, zlib and json raise over a damaged file.
+_DAMAGE = (OSError, LookupError, RuntimeError, ValueError, TypeError, ArithmeticError, MemoryError, zlib.error)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredArray:
+    """An array that stays in its file until it is read, which may be done in parts.
+
+    Parameters
+    ----------
+    file : path
+    path : str
+        Path in the tree.
+    shape : tuple of int
+    dtype : dtype
+    checksum : str
+        Of the file in which it was found: read from no other.
+    """
+
+    file: Path
+    path: str
+    shape: Shape
+    dtype: np.dtype[Any]
+    checksum: str
+
+    @classmethod
+    def of(cls, entry: Entry, file: Path, checksum: str) -> StoredArray:
+        """Stand for the array of an entry."""
+        value = entry.value
+        return cls(file=file.absolute(), path=entry.path, shape=value.shape, dtype=value.dtype, checksum=checksum)
+
+    def read(self, first: int = 0, last: int | None = None) -> Array:
+        """Return rows `first` up to, not including, `last`; raises `FileFormatError` if the file is another by now."""
+        with _opened(self.file) as file:
+            if _header(file, where=str(self.file))["checksum"] != self.checksum:
+                raise FileFormatError(str(self.file), "was replaced since it was opened", "load it again")
+            return np.asarray(file[self.path][first:last])
+
+
+def read_container(
+    path: str | os.PathLike[str], kind: str, *, max_bytes: int = MAX_BYTES, leave: str | None = None
+) -> dict[str, Any]:
+    """Read a tree from a file.
+
+    Parameters
+    ----------
+    path : path
+    kind : str
+        What the file must be.
+    max_bytes : int
+        Refuse a file that unpacks to more; known before anything is unpacked.
+    leave : str, optional
+        Name of a group at the root whose arrays stay in the file: they are checked, but do not count in `max_bytes`.
+
+    Returns
+    -------
+    dict
+        The tree: arrays (little-endian, writable; `StoredArray` for those left in the file), dicts, and JSON values.
+
+    Raises
+    ------
+    FileFormatError
+        The file is missing, damaged, not a spikegraph file, of another kind or a newer version, holds what no
+        spikegraph writes, is too large, or its content is not what its checksum says.
+    """
+    with _opened(path) as file:
+        header = _header(file, where=str(path))
+        if header["kind"] != kind:
+            what = f"is a {header['kind']}, expected a {kind}"
+            raise FileFormatError(str(path), what, f"give the file of a {kind}")
+        found = list(_survey(file, "", set(), where=str(path)))
+        left = {name for name, item in found if leave and name.startswith(f"{leave}/") and _is_array(item)}
+        n_bytes = sum(_unpacked_bytes(item, where=f"{path}: {name}", left=name in left) for name, item in found)
+        if n_bytes > max_bytes:
+            what = f"unpacks to {n_bytes} bytes, the limit is {max_bytes}"
+            raise FileFormatError(str(path), what, "raise max_bytes if you trust the file")
+        entries = [_read(name, item, where=f"{path}: {name}", left=name in left) for name, item in found]
+        checksum = checksum_of(kind, entries)
+        if checksum != header["checksum"]:
+            what = f"its content has the checksum {checksum}, but the file says {header['checksum']}: it was changed"
+            raise FileFormatError(str(path), what, FETCH_AGAIN)
+        stored = [
+            replace(entry, value=StoredArray.of(entry, Path(path), checksum))
+            if isinstance(entry.value, h5py.Dataset)
+            else entry
+            for entry in entries
+        ]
+        return tree_of(stored, where=str(path))
+
+
+def container_kind(path: str | os.PathLike[str]) -> str:
+    """Tell what a file is ("graph", "run", …) without reading its content; raises as `read_container` does."""
+    with _opened(path) as file:
+        return str(_header(file, where=str(path))["kind"])
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
+    """Open a file for reading and turn whatever h5py raises over it into one clear error."""
+    path = Path(path)
+    where = str(path)
+    if not path.exists():
+        raise FileFormatError(where, "does not exist", "check the name")
+    if not path.is_file():
+        raise FileFormatError(where, "is a folder" if path.is_dir() else "is not a file", "give the name of a file")
+    try:
+        with path.open("rb") as raw:
+            signature = raw.read(len(_SIGNATURE))
+    except OSError as error:
+        what = f"cannot be opened ({os.strerror(error.errno or 0)})"
+        raise FileFormatError(where, what, "check its permissions") from error
+    if signature != _SIGNATURE:
+        what = "is not an HDF5 file" if signature else "is empty"
+        raise FileFormatError(where, what, "give a file that spikegraph wrote")
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except _DAMAGE as error:
+        what = f"is truncated or damaged ({type(error).__name__}: {error})"
+        raise FileFormatError(where, what, FETCH_AGAIN) from error
+
+
+def _header(file: h5py.File, where: str) -> dict[str, Any]:
+    """Return the header of a file that this version can read."""
+    header: dict[str, Any] = dict.fromkeys(HEADER)
+    for name in HEADER:
+        if name in file.attrs and _plain(file.attrs.get_id(name)):
+            value = _value(file.attrs.get_id(name))
+            header[name] = value.decode() if isinstance(value, bytes) else value.item()
+    if header["format"] != FORMAT:
+        raise FileFormatError(where, "is an HDF5 file, but not a spikegraph file", "give a file that spikegraph wrote")
+    version = header["version"]
+    if not isinstance(version, int) or version < 1:
+        raise FileFormatError(where, f"has version {version}, which never existed", FETCH_AGAIN)
+    if version > VERSION:
+        what = f"is of version {version}, this spikegraph reads up to {VERSION}"
+        raise FileFormatError(where, what, "upgrade spikegraph")
+    if not NAME.match(header["kind"] or ""):
+        raise FileFormatError(where, "does not say of which kind it is", FETCH_AGAIN)
+    return header
+
+
+def _survey(group: h5py.Group, prefix: str, seen: set[int], where: str) -> Iterator[tuple[str, Any]]:
+    """Yield (path, object) for all attributes, datasets and groups below a group, without reading any."""
+    yield from ((f"{prefix}{a}", group.attrs.get_id(a)) for a in group.attrs if prefix or a not in HEADER)
+    for name in group:
+        path = f"{prefix}{name}"
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise FileFormatError(f"{where}: {path}", "is a soft or external link", FETCH_AGAIN)
+        item = group[name]
+        address = h5py.h5o.get_info(item.id).addr
+        if address in seen:
+            raise FileFormatError(f"{where}: {path}", "is linked twice", FETCH_AGAIN)
+        seen.add(address)
+        if not isinstance(item, h5py.Group | h5py.Dataset):
+            raise FileFormatError(f"{where}: {path}", "is neither a group nor a dataset", FETCH_AGAIN)
+        yield path, item
+        if isinstance(item, h5py.Group):
+            yield from _survey(item, f"{path}/", seen, where)
+
+
+def _plain(item: Any) -> bool:
+    """Whether an attribute or dataset has one of the types that version 1 knows, to the bit."""
+    stored = item.id.get_type() if isinstance(item, h5py.Dataset) else item.get_type()
+    if stored.get_class() == h5py.h5t.STRING:
+        known = item.shape == ()
+        dtype = text_dtype(stored.get_size())
+    else:
+        dtype = np.dtype(item.dtype.str)
+        known = dtype in DTYPES if isinstance(item, h5py.Dataset) else dtype in _NUMBERS and item.shape == ()
+    return bool(known and item.shape is not None and stored == h5py.h5t.py_create(dtype, logical=True))
+
+
+def _is_array(item: Any) -> bool:
+    return isinstance(item, h5py.Dataset) and item.id.get_type().get_class() != h5py.h5t.STRING
+
+
+def _unpacked_bytes(item: Any, where: str, *, left: bool = False) -> int:
+    """Return the bytes that reading takes; refuse any layout that version 1 does not have."""
+    if isinstance(item, h5py.Group):
+        return 0
+    if not _plain(item):
+        raise FileFormatError(where, f"has a type that version {VERSION} does not have", FETCH_AGAIN)
+    if not isinstance(item, h5py.Dataset):
+        return int(item.get_type().get_size())
+    layout = item.id.get_create_plist()
+    filters = [layout.get_filter(i)[0] for i in range(layout.get_nfilters())]
+    if (
+        len(item.attrs)
+        or item.external
+        or layout.get_layout() == h5py.h5d.VIRTUAL
+        or filters not in ([], [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE], [h5py.h5z.FILTER_DEFLATE])
+    ):
+        what = "is a dataset that is not plain, or packed other than by shuffle and gzip"
+        raise FileFormatError(where, what, FETCH_AGAIN)
+    if left:
+        _require_stored(item, where)
+        return int(item.dtype.itemsize * prod(item.chunks or ()))
+    # A chunk may be declared larger than its dataset; it is unpacked whole.
+    return int(item.dtype.itemsize * max(prod(item.shape), prod(item.chunks or ())))
+
+
+def _require_stored(dataset: h5py.Dataset, where: str) -> None:
+    """Refuse a dataset that declares more than its file can hold: to read it takes no longer than the file is large."""
+    if dataset.nbytes > _DEFLATES_TO * dataset.id.get_storage_size():
+        what = f"declares {dataset.nbytes} bytes, of which {dataset.id.get_storage_size()} are stored"
+        raise FileFormatError(where, what, FETCH_AGAIN)
+
+
+def _require_chunks_as_declared(dataset: h5py.Dataset, where: str) -> None:
+    # HDF5 inflates a chunk to whatever it holds, however small its declared size.
+    n_bytes = dataset.dtype.itemsize * prod(dataset.chunks)
+
+    def require(chunk: Any) -> None:
+        _, packed = dataset.id.read_direct_chunk(chunk.chunk_offset)
+        inflate = zlib.decompressobj()
+        if chunk.filter_mask or len(inflate.decompress(packed, n_bytes + 1)) != n_bytes:
+            what = f"its chunk at {chunk.chunk_offset} does not unpack to {n_bytes} bytes"
+            raise FileFormatError(where, what, FETCH_AGAIN)
+
+    dataset.id.chunk_iter(require)
+
+
+def _value(item: Any) -> Array | bytes:
+    if isinstance(item, h5py.Dataset):
+        value = item[()]
+    else:
+        value = np.empty((), item.dtype)
+        item.read(value)
+        value = value[()]
+    return bytes(value) if isinstance(value, bytes) else np.asarray(value, item.dtype)
+
+
+def _read(path: str, item: Any, where: str, *, left: bool = False) -> Entry:
+    if isinstance(item, h5py.Group):
+        return Entry(path=path, sort="group")
+    if isinstance(item, h5py.Dataset) and item.chunks and item.compression:
+        _require_chunks_as_declared(item, where)
+    if left:
+        return Entry(path=path, sort="array", value=item)
+    value = _value(item)
+    sort = "text" if isinstance(value, bytes) else "array" if isinstance(item, h5py.Dataset) else "number"
+    return Entry(path=path, sort=sort, value=value)

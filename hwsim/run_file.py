@@ -1,0 +1,169 @@
+"""Run files: written as the batches of a run come, read back with the traces left where they are.
+
+In the file a trace begins with the samples, (N, T, *shape), so that it grows as samples come; in Python, as everywhere,
+with the steps.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from spikegraph.export.connectivity import Array
+from spikegraph.export.container import ContainerWriter, Json, StoredArray, read_container
+from spikegraph.export.errors import FileFormatError, OptionError
+from spikegraph.hwsim.counts import UNTIL, Counts
+from spikegraph.hwsim.run import PER_SAMPLE, Run
+
+SUFFIX = ".h5"
+_TRACES = "recorded"
+_AT_ONCE = 32 << 20  # bytes of traces that are copied from one file to another at once
+
+
+class Recording(Mapping[str, Array]):
+    """The traces of one population in a run file: variable → ndarray (T, N, *shape), read when it is asked for."""
+
+    def __init__(self, stored: Mapping[str, StoredArray]) -> None:
+        self._stored = dict(stored)
+
+    def __getitem__(self, variable: str) -> Array:
+        return self.samples(variable)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored)
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    @property
+    def sample_bytes(self) -> int:
+        """Size of one sample, all variables."""
+        return sum(array.dtype.itemsize * prod(array.shape[1:]) for array in self._stored.values())
+
+    def samples(self, variable: str, first: int = 0, last: int | None = None) -> Array:
+        """Read samples `first` up to, not including, `last`: ndarray (T, samples, *shape).
+
+        Raises
+        ------
+        FileFormatError
+            The file is gone, or was replaced by another.
+        """
+        return np.moveaxis(self._stored[variable].read(first, last), 0, 1)
+
+
+class RunFile:
+    """A run file that is written batch by batch, in a `with` block; until `finish` it has a temporary name.
+
+    Parameters
+    ----------
+    path : path
+        Its suffix must be .h5.
+
+    Raises
+    ------
+    OptionError
+        Another suffix.
+    FileFormatError
+        The file cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        require_run_suffix(path)
+        self._path, self._writer = Path(path), ContainerWriter(path, "run")
+
+    def __enter__(self) -> Self:
+        self._writer.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._writer.__exit__(*error)
+
+    def append(self, part: Run) -> Run:
+        """Write the traces of a batch; return the batch without them."""
+        for first, last in _blocks(part):
+            rows = {
+                f"{_TRACES}/{population}/{variable}": np.moveaxis(_samples(trace, variable, first, last), 1, 0)
+                for population, trace in part.traces.items()
+                for variable in trace
+            }
+            self._writer.append(rows)
+        return replace(part, traces={})
+
+    def finish(self, run: Run) -> Run:
+        """Write the rest and give the file its name; return the run with the traces that the file holds."""
+        tree: dict[str, Any] = {name: getattr(run, name) for name in PER_SAMPLE}
+        tree |= {name: getattr(run, name) for name in ("graph", "engine", "n_steps", "depth", "until")}
+        counts = {"window": run.counts.window, "until_decision": run.counts.until_decision}
+        tree["counts"] = {name: _copied(per_node) for name, per_node in counts.items() if per_node}
+        if run.output_spikes is not None:
+            tree["output_spikes"] = run.output_spikes
+        tree |= {"dense_macs": dict(run.dense_macs), _TRACES: {}, "provenance": Json(value=dict(run.provenance))}
+        traces: dict[str, dict[str, StoredArray]] = {}
+        for path, stored in self._writer.finish(tree).items():
+            _, population, variable = path.split("/")
+            traces.setdefault(population, {})[variable] = stored
+        return replace(run, traces={name: Recording(trace) for name, trace in traces.items()})
+
+
+def save_run(run: Run, path: str | os.PathLike[str]) -> None:
+    """Write a run to a spikegraph file; raises as `RunFile` does."""
+    with RunFile(path) as file:
+        file.finish(file.append(run))
+
+
+def load_run(path: str | os.PathLike[str]) -> Run:
+    """Read a run from a spikegraph file; its traces are checked now, and read from the file when they are asked for.
+
+    Raises
+    ------
+    FileFormatError
+        The file is not a run, is damaged, or lacks something.
+    """
+    tree = read_container(path, "run", leave=_TRACES)
+    try:
+        per_sample: dict[str, Any] = {name: np.asarray(tree[name]) for name in PER_SAMPLE}
+        until = tree.get("until", "window")  # files of before 23 November 2026 do not say
+        per_sample["output_spikes"] = np.asarray(tree["output_spikes"]) if until == "window" else None
+        counts = Counts(
+            window=tree["counts"]["window"] if until == "window" else {},
+            until_decision=tree["counts"]["until_decision"],
+        )
+        n_samples = len(tree["index"])
+        if until not in UNTIL or any(array is not None and len(array) != n_samples for array in per_sample.values()):
+            raise ValueError("its arrays have different lengths")
+        traces = tree["traces"] if "traces" in tree else {k: Recording(v) for k, v in tree[_TRACES].items()}
+        plain = {name: tree[name] for name in ("graph", "engine", "n_steps", "depth", "dense_macs", "provenance")}
+        return Run(counts=counts, until=until, traces=traces, **plain, **per_sample)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise FileFormatError(str(path), f"is not a whole run ({error})", "simulate again") from error
+
+
+def require_run_suffix(path: str | os.PathLike[str]) -> None:
+    """Raise `OptionError` unless the name of a run file ends in .h5, whatever its case."""
+    suffix = Path(path).suffix
+    if suffix.lower() != SUFFIX:
+        what = f"has the suffix {suffix!r}" if suffix else "has no suffix"
+        raise OptionError(str(path), what, f"a run file is called something{SUFFIX}")
+
+
+def _samples(trace: Mapping[str, Array], variable: str, first: int, last: int) -> Array:
+    if isinstance(trace, Recording):
+        return trace.samples(variable, first, last)
+    return trace[variable][:, first:last]
+
+
+def _blocks(run: Run) -> Iterator[tuple[int, int]]:
+    """Yield (first, last) of parts of the samples; traces that are in memory already are one part."""
+    stored = [trace.sample_bytes for trace in run.traces.values() if isinstance(trace, Recording)]
+    n = max(_AT_ONCE // sum(stored), 1) if stored else max(len(run), 1)
+    yield from ((first, first + n) for first in range(0, len(run), n))
+
+
+def _copied(nested: Mapping[str, Mapping[str, Array]]) -> dict[str, dict[str, Array]]:
+    return {outer: dict(inner) for outer, inner in nested.items()}
