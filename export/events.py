@@ -126,7 +126,7 @@ class Events:
     def from_raster(cls, raster: Array) -> Events:
         """List the entries of a raster of integers (T, B, *shape) that are not 0."""
         n_steps, n_samples, *shape = raster.shape
-        flat = np.ascontiguousarray(raster.reshape(n_steps, n_samples, -1).swapaxes(0, 1))
+        flat = np.ascontiguousarray(raster.reshape(n_steps, n_samples, prod(shape)).swapaxes(0, 1))
         place = np.flatnonzero(flat)
         value = None if flat.dtype == bool else flat.ravel()[place]
         return cls(
