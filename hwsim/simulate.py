@@ -126,14 +126,16 @@ def simulate(
         raise OptionError("--record", "keeps every step of the window", "leave out --until decision")
     program, checksum = compile_program(graph), graph_checksum(graph)
     with RunFile(out) if out is not None else nullcontext() as file:
-        parts = []
-        for batch in samples:
-            part = _batch(program, checksum, engine, until, batch, record, provenance or {})
-            parts.append(file.append(part) if file else part)
+        keep = file.append if file else _whole  # no name here for a batch: its traces must go before the next one runs
+        parts = [keep(_batch(program, checksum, engine, until, x, record, provenance or {})) for x in samples]
         if not parts:
             raise OptionError("samples", "there are none", "give at least one")
         run = Run.concatenate(parts)
         return file.finish(run) if file else run
+
+
+def _whole(part: Run) -> Run:
+    return part
 
 
 def _batch(

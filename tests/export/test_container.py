@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikegraph.export.container import (
+    ContainerWriter,
     Json,
     container_kind,
     read,
@@ -502,3 +503,71 @@ def test_name_that_is_there_twice(path: Path) -> None:
         write.write_attribute(file, "few", b"1")
     sealed(path)
     refused(path, "there twice")
+
+
+# Arrays that grow
+
+
+def grown(path: Path, sizes: list[int], rest: dict, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write, "_CHUNK", chunk)
+    whole = {
+        "a": np.arange(7 * 30).reshape(30, 7),
+        "g/b": (np.arange(60) % 3 == 0).reshape(30, 2, 1),
+        "g/c": np.arange(30.0),
+    }
+    with ContainerWriter(path, "run") as writer:
+        first = 0
+        for size in sizes:
+            writer.append({name: array[first : first + size] for name, array in whole.items()})
+            first += size
+        stored = writer.finish(rest)
+    assert {name: tuple(array.shape) for name, array in stored.items()} == {n: a.shape for n, a in whole.items()}
+    for name, array in whole.items():
+        assert same(stored[name].read(), array)
+        assert same(stored[name].read(4, 9), array[4:9])
+    tree = {**rest, "a": whole["a"], "g": {**rest.get("g", {}), "b": whole["g/b"], "c": whole["g/c"]}}
+    assert same(read_container(path, "run"), tree)
+    with h5py.File(path) as file:
+        assert file.attrs["checksum"].decode() == tree_checksum("run", tree)
+
+
+@pytest.mark.parametrize("chunk", [1, 50, 400, 10**6])
+def test_arrays_that_grow(tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rest = {"n": 3, "g": {"text": "x", "few": np.arange(4)}, "z": {}}
+    contents = []
+    for k, sizes in enumerate([[30], [1] * 30, [10, 10, 10], [29, 1], [0, 13, 0, 17]]):
+        grown(tmp_path / f"{k}.h5", sizes, rest, chunk, monkeypatch)
+        contents.append((tmp_path / f"{k}.h5").read_bytes())
+    assert len(set(contents)) == 1
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_arrays_that_are_left_in_the_file(path: Path) -> None:
+    tree = read_container(path, "run", leave="group")
+    assert same(tree, TREE)  # it has no arrays
+    write_container(path, "run", {"left": {"deep": TREE, "text": "x" * 5000}, "leftover": np.arange(3)})
+    tree = read_container(path, "run", leave="left", max_bytes=20_000)
+    assert same(tree["leftover"], np.arange(3))
+    assert tree["left"]["text"] == "x" * 5000
+    assert same(tree["left"]["deep"]["counts"].read(), TREE["counts"])
+    assert same(tree["left"]["deep"]["few"].read(1), TREE["few"][1:])
+    with h5py.File(path, "r+") as file:
+        file["left/deep/few"][0] = 2
+    with pytest.raises(FileFormatError, match="was changed"):
+        read_container(path, "run", leave="left")
+
+
+def test_a_chunk_of_an_array_that_is_left_counts(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        file.create_dataset("left/a", data=np.zeros(3000), chunks=(3000,), maxshape=(None,), compression="gzip")
+    with pytest.raises(FileFormatError, match="the limit is 20000"):
+        read_container(path, "run", leave="left", max_bytes=20_000)
+
+
+def test_an_error_inside_the_block_leaves_what_was_there(path: Path) -> None:
+    before = path.read_bytes()
+    with pytest.raises(KeyboardInterrupt), ContainerWriter(path, "run") as writer:  # noqa: PT012
+        writer.append({"a": np.zeros((10, 1000))})
+        raise KeyboardInterrupt
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]

@@ -52,7 +52,10 @@ def test_a_graded_input_whose_events_carry_no_value() -> None:
 def test_no_sample_and_no_spike() -> None:
     graph, rasters = workload_b(2)
     program = compile_program(graph)
-    assert run_native(program, {"input": Events.from_raster(rasters["input"][:, :0])}).per_step["sops"]["a"].shape == (30, 0)
+    assert run_native(program, {"input": Events.from_raster(rasters["input"][:, :0])}).per_step["sops"]["a"].shape == (
+        30,
+        0,
+    )
     silent = np.zeros_like(rasters["input"])
     assert_same(run_reference(program, {"input": silent}), run_native(program, {"input": Events.from_raster(silent)}))
 

@@ -129,7 +129,7 @@ def run_of(graph: Graph, **options: object) -> Run:
 def test_counts_by_hand(engine: str, in_a_pipeline: bool) -> None:
     graph = pipelined(relay()) if in_a_pipeline else relay()
     run = run_of(graph, engine=engine, until="decision")
-    # x = 1 fires in step 0, 0.5 in round(0.5 · 3) = 2, 0.34 in round(0.66 · 3) = 2; sample 2 is silent, 3 a tie in step 0.
+    # x = 1 fires in step 0, x = 0.34 in round(0.66 · 3) = 2; sample 2 is silent, 3 is a tie in step 0.
     assert run.decision_step.tolist() == [0, 0, 3, 0, 2]
     assert run.decided.tolist() == [True, True, False, False, True]
     # Spikes until then: 1, 1, 0, 2, 1; each reaches 2 synapses in p and, passed on in the same step, 2 in q.
