@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from spikegraph import stages
 from spikegraph.cli import main
 from spikegraph.export import formats
+from spikegraph.export.coding import InputCoding, Readout
 from spikegraph.export.container import Json, read_container, write_container
 from spikegraph.export.graph import Dense, Graph, Input, Output, Population
 from spikegraph.hwsim.run_file import load_run
@@ -143,6 +144,73 @@ def test_simulate_in_batches_gives_what_one_batch_gives(net: Path, monkeypatch: 
     parts = stages.simulate(net, "digits:test", samples=50)
     assert np.array_equal(whole.output_spikes, parts.output_spikes)
     assert whole.summary() == parts.summary()
+
+
+def test_a_run_until_decision_says_nothing_of_the_window(net: Path, tmp_path: Path) -> None:
+    arguments = [
+        "simulate",
+        net,
+        "--data",
+        "digits:test",
+        "--samples",
+        20,
+        "--until",
+        "decision",
+        "-o",
+        tmp_path / "r.h5",
+    ]
+    text = call(*arguments)
+    assert text.exit_code == 0
+    assert "until decision" in text.stdout
+    assert "window" not in text.stdout
+    printed, run = json.loads(call(*arguments, "--json").stdout), load_run(tmp_path / "r.h5")
+    assert printed == run.summary()
+    assert printed["until"] == run.until == "decision"
+    assert set(printed["per_sample"]) == {"until_decision"}
+    whole = json.loads(call("simulate", net, "--data", "digits:test", "--samples", 20, "--json").stdout)
+    assert printed["per_sample"]["until_decision"] == whole["per_sample"]["until_decision"]
+    assert printed["accuracy"] == whole["accuracy"]
+
+
+def slow_net(path: Path, n_steps: int) -> Path:
+    """Write a graph whose sample takes long: every neuron fires in every step."""
+    graph = Graph(
+        inputs={"input": Input(shape=(64,))},
+        populations={
+            "wide": Population(shape=(2000,), threshold_mant=1, bias_mant=100),
+            "output": Population(shape=(10,), threshold_mant=1000),
+        },
+        projections={
+            "p": Dense(source="input", target="wide", weight=np.ones((2000, 64), int)),
+            "q": Dense(source="wide", target="wide", weight=np.ones((2000, 2000), int), delay_steps=1),
+            "r": Dense(source="wide", target="output", weight=np.ones((10, 2000), int)),
+        },
+        outputs={"output": Output(population="output")},
+        n_steps=n_steps,
+        coding=InputCoding(kind="rate"),
+        readout=Readout(kind="count", output="output"),
+    )
+    formats.save(graph, path)
+    return path
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_ends_a_long_sample_at_once_and_leaves_no_file(tmp_path: Path, sent: int, code: int) -> None:
+    net = slow_net(tmp_path / "net.h5", n_steps=200_000)  # 4 million additions a step: minutes a sample
+    command = [sys.executable, "-m", "spikegraph", "simulate", net, "--data", "digits:test", "-o", tmp_path / "run.h5"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".run.h5*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1)  # inside the kernel
+    assert process.poll() is None
+    start = time.monotonic()
+    process.send_signal(sent)
+    _, says = process.communicate(timeout=30)
+    assert time.monotonic() - start < 3  # the interpreter's own end included
+    assert process.returncode == code
+    assert "Traceback" not in says
+    assert list(tmp_path.iterdir()) == [net]
 
 
 def test_steps_shorten_the_window(net: Path) -> None:
@@ -415,6 +483,12 @@ def test_a_missing_data_set_in_the_file_is_refused(net: Path) -> None:
         (["simulate", "net.h5", "--data", "digits:test", "--steps", 0], "n_steps"),
         (["simulate", "net.h5", "--data", "digits:test", "--record", "nobody"], "hidden"),
         (["simulate", "net.h5", "--data", "digits:test", "-o", "no/such/run.h5"], "no/such"),
+        (["simulate", "net.h5", "--data", "digits:test", "-o", "run.txt"], "a run file is called something.h5"),
+        (["simulate", "net.h5", "--data", "digits:test", "--until", "noon"], "choose one of window, decision"),
+        (
+            ["simulate", "net.h5", "--data", "digits:test", "--until", "decision", "--record", "hidden"],
+            "leave out --until decision",
+        ),
         (["build", "net.h5", "--target", "loihi3", "-o", "x"], "lava"),
         (["verify", "net.h5", "--against", "lava", "--data", "digits:test", "--samples", 0], "--samples"),
         (["verify", "net.h5", "--against", "paper", "--data", "digits:test"], "torch"),
