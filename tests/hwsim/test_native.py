@@ -252,8 +252,8 @@ def test_neurons_at_rest_wake_and_their_past_is_gone() -> None:
 
 
 def test_an_interrupt_stops_in_the_middle_of_a_sample() -> None:
-    graph = layer(4, 20_000, np.ones((20_000, 4)), n_steps=60_000, bias_mant=1)
-    program, raster = compile_program(graph), np.ones((60_000, 2, 4), np.int8)
+    graph = layer(4, 20_000, np.ones((20_000, 4)), n_steps=400_000, bias_mant=1)
+    program, raster = compile_program(graph), np.ones((400_000, 2, 4), np.int8)
 
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -268,7 +268,7 @@ def test_an_interrupt_stops_in_the_middle_of_a_sample() -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert time.process_time() - start < 1.5  # one sample takes that alone
+    assert time.process_time() - start < 1.5  # one sample takes many times that
 
 
 def test_what_the_engine_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
