@@ -126,14 +126,15 @@ class Events:
     def from_raster(cls, raster: Array) -> Events:
         """List the entries of a raster of integers (T, B, *shape) that are not 0."""
         n_steps, n_samples, *shape = raster.shape
-        flat = np.ascontiguousarray(raster.reshape(n_steps, n_samples, prod(shape)).swapaxes(0, 1))
-        place = np.flatnonzero(flat)
-        value = None if flat.dtype == bool else flat.ravel()[place]
+        n = prod(shape)
+        flat = np.ascontiguousarray(raster.reshape(n_steps, n_samples, n).swapaxes(0, 1)).ravel()
+        place = np.flatnonzero(flat if flat.dtype == bool else flat != 0)
+        value = None if flat.dtype == bool else flat[place]
         return cls(
             shape=tuple(shape),
             n_steps=n_steps,
-            offsets=_offsets(np.count_nonzero(flat, axis=2)),
-            index=place % flat.shape[2],
+            offsets=np.searchsorted(place, np.arange(n_samples * n_steps + 1) * n),
+            index=place % n,
             value=None if value is None or (value == 1).all() else value,
         )
 

@@ -19,6 +19,7 @@ import pytest
 from workloads import workload_a, workload_b
 
 from spikegraph.export.connectivity import Array
+from spikegraph.export.events import Events
 from spikegraph.export.graph import Graph
 from spikegraph.hwsim.native import LEVELS, kernel, run_native
 from spikegraph.hwsim.program import compile_program
@@ -65,12 +66,14 @@ def test_native_engine(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     graph, rasters = WORKLOADS[name]()
     program, best = compile_program(graph), kernel().sg_level()
     n_samples = rasters["input"].shape[1]
+    events = {"input": Events.from_raster(rasters["input"])}
     few = {"input": rasters["input"][:, : max(4, n_samples // 30)]}
     result = run_native(program, rasters)
     sops = sum(int(a.sum()) for a in result.per_step["sops"].values()) / n_samples
     rates = {k: float(a.mean()) / int(np.prod(graph.shape_of(k))) for k, a in result.per_step["spikes"].items()}
     calls: dict[str, tuple[Callable[[], Any], int]] = {
         "1 thread": (lambda: run_native(program, rasters, threads=1), n_samples),
+        "1, events": (lambda: run_native(program, events, threads=1), n_samples),
         "2 threads": (lambda: run_native(program, rasters, threads=2), n_samples),
         "reference": (lambda: run_reference(program, few), few["input"].shape[1]),
     }
