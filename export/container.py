@@ -14,13 +14,14 @@ import secrets
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import FileFormatError
@@ -37,6 +38,7 @@ _DTYPES = frozenset(
 )
 _NUMBERS = (np.dtype("<i8"), np.dtype("<f8"))
 _LONGEST_ATTRIBUTE = 4096  # bytes; HDF5 allows 64 KiB in all
+_PIECE = 1 << 20  # elements that are converted or hashed at a time
 _SMALLEST_COMPRESSED = 1024  # bytes; below, a chunk index costs more than it saves
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # What h5py, NumPy, zlib and json raise over a damaged file.
@@ -52,12 +54,24 @@ class Json:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Wider:
+    """An array that the file holds in a wider type than memory does."""
+
+    value: Array
+    dtype: npt.DTypeLike
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class _Entry:
-    """One thing in a tree: a "group", "number", "text" or "array" with its path, and what it holds."""
+    """One thing in a tree: a "group", "number", "text" or "array" with its path, and what it holds.
+
+    `dtype`: the type in the file of an array that memory holds in a narrower one.
+    """
 
     path: str
     sort: str
     value: Array | bytes = b""
+    dtype: np.dtype[Any] | None = None
 
 
 def write_container(path: str | os.PathLike[str], kind: str, tree: Mapping[str, Any]) -> None:
@@ -70,8 +84,8 @@ def write_container(path: str | os.PathLike[str], kind: str, tree: Mapping[str, 
     kind : str
         What the tree is: "graph", "run", …
     tree : dict
-        Names (letters, digits, '_', '.', '-') to arrays, dicts, `Json`, or anything plain JSON: None, bool, int, float
-        (also infinity and NaN), str, list.
+        Names (letters, digits, '_', '.', '-') to arrays, `Wider`, dicts, `Json`, or anything plain JSON: None, bool,
+        int, float (also infinity and NaN), str, list.
 
     Raises
     ------
@@ -109,7 +123,9 @@ def write_container(path: str | os.PathLike[str], kind: str, tree: Mapping[str, 
             temporary.unlink(missing_ok=True)
 
 
-def read_container(path: str | os.PathLike[str], kind: str, *, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
+def read_container(
+    path: str | os.PathLike[str], kind: str, *, max_bytes: int = MAX_BYTES, narrow: bool = False
+) -> dict[str, Any]:
     """Read a tree from a file.
 
     Parameters
@@ -119,6 +135,8 @@ def read_container(path: str | os.PathLike[str], kind: str, *, max_bytes: int = 
         What the file must be.
     max_bytes : int
         Refuse a file that unpacks to more; known before anything is unpacked.
+    narrow : bool
+        Return packed arrays of int64 as int32 where every number fits; they are never in memory as int64.
 
     Returns
     -------
@@ -141,7 +159,7 @@ def read_container(path: str | os.PathLike[str], kind: str, *, max_bytes: int = 
         if n_bytes > max_bytes:
             what = f"unpacks to {n_bytes} bytes, the limit is {max_bytes}"
             raise FileFormatError(str(path), what, "raise max_bytes if you trust the file")
-        entries = [_read(name, item, where=f"{path}: {name}") for name, item in found]
+        entries = [_read(name, item, f"{path}: {name}", narrow=narrow) for name, item in found]
         checksum = _checksum(kind, entries)
         if checksum != header["checksum"]:
             what = f"its content has the checksum {checksum}, but the file says {header['checksum']}: it was changed"
@@ -163,20 +181,28 @@ def tree_checksum(kind: str, tree: Mapping[str, Any]) -> str:
 def _checksum(kind: str, entries: Iterable[_Entry]) -> str:
     digest = hashlib.sha256()
 
-    def add(field: bytes | memoryview[Any]) -> None:
-        n_bytes = field.nbytes if isinstance(field, memoryview) else len(field)
-        digest.update(n_bytes.to_bytes(8, "little"))
+    def add(field: bytes) -> None:
+        digest.update(len(field).to_bytes(8, "little"))
         digest.update(field)
+
+    def add_array(array: Array, dtype: np.dtype[Any]) -> None:
+        digest.update((array.size * dtype.itemsize).to_bytes(8, "little"))
+        flat = np.ascontiguousarray(array).reshape(-1)
+        for start in range(0, flat.size, _PIECE):
+            digest.update(flat[start : start + _PIECE].astype(dtype, copy=False).data)
 
     for word in (_FORMAT, str(VERSION), kind):
         add(word.encode())
     for entry in sorted(entries, key=lambda entry: entry.path):
-        dtype, shape, value = "", "", entry.value
-        if not isinstance(value, bytes):
-            dtype, shape = value.dtype.name, ",".join(str(n) for n in value.shape)
-        for text in (entry.path, entry.sort, dtype, shape):
-            add(text.encode())
-        add(value if isinstance(value, bytes) else np.ascontiguousarray(value).data)
+        value = entry.value
+        if isinstance(value, bytes):
+            for field in (entry.path.encode(), entry.sort.encode(), b"", b"", value):
+                add(field)
+        else:
+            dtype, shape = entry.dtype or value.dtype, ",".join(str(n) for n in value.shape)
+            for text in (entry.path, entry.sort, dtype.name, shape):
+                add(text.encode())
+            add_array(value, dtype)
     return digest.hexdigest()
 
 
@@ -196,6 +222,9 @@ def _entries(tree: Mapping[str, Any], where: str, prefix: str = "") -> list[_Ent
 
 
 def _entry(path: str, value: Any, where: str) -> _Entry:
+    if isinstance(value, Wider):
+        wider = np.dtype(value.dtype).newbyteorder("<")
+        return replace(_entry(path, value.value, where), dtype=wider if np.can_cast(value.value.dtype, wider) else None)
     if isinstance(value, np.ndarray):
         little = value.astype(value.dtype.newbyteorder("<"), order="C", copy=False)
         if little.dtype not in _DTYPES:
@@ -256,9 +285,14 @@ def _write(file: h5py.File, entry: _Entry) -> None:
     if entry.sort == "group":
         group.create_group(name)
     elif entry.sort == "array" and not isinstance(entry.value, bytes):
-        packed = entry.value.nbytes > _SMALLEST_COMPRESSED
+        packed = entry.value.size * (entry.dtype or entry.value.dtype).itemsize > _SMALLEST_COMPRESSED
         packing = {"compression": "gzip", "shuffle": True} if packed else {}
-        group.create_dataset(name, data=entry.value, track_times=False, **packing)
+        if entry.dtype is None or not packed:
+            group.create_dataset(name, data=entry.value, dtype=entry.dtype, track_times=False, **packing)
+        else:
+            dataset = group.create_dataset(name, entry.value.shape, entry.dtype, track_times=False, **packing)
+            for chunk in dataset.iter_chunks():
+                dataset[chunk] = entry.value[chunk]
     elif isinstance(entry.value, bytes) and len(entry.value) > _LONGEST_ATTRIBUTE:
         group.create_dataset(name, data=entry.value, dtype=_text_dtype(len(entry.value)), track_times=False)
     else:
@@ -378,6 +412,17 @@ def _require_chunks_as_declared(dataset: h5py.Dataset, where: str) -> None:
     dataset.id.chunk_iter(require)
 
 
+def _narrowed(dataset: h5py.Dataset) -> Array | None:
+    """Read a dataset of int64 into an array of int32, piece by piece; None if a number does not fit."""
+    narrow = np.empty(dataset.shape, np.int32)
+    for chunk in dataset.iter_chunks():
+        wide = dataset[chunk]
+        narrow[chunk] = wide
+        if not np.array_equal(narrow[chunk], wide):
+            return None
+    return narrow
+
+
 def _value(item: Any) -> Array | bytes:
     if isinstance(item, h5py.Dataset):
         value = item[()]
@@ -388,11 +433,15 @@ def _value(item: Any) -> Array | bytes:
     return bytes(value) if isinstance(value, bytes) else np.asarray(value, item.dtype)
 
 
-def _read(path: str, item: Any, where: str) -> _Entry:
+def _read(path: str, item: Any, where: str, *, narrow: bool = False) -> _Entry:
     if isinstance(item, h5py.Group):
         return _Entry(path=path, sort="group")
     if isinstance(item, h5py.Dataset) and item.chunks and item.compression:
         _require_chunks_as_declared(item, where)
+        if narrow and item.dtype == np.int64:
+            narrowed = _narrowed(item)
+            if narrowed is not None:
+                return _Entry(path=path, sort="array", value=narrowed, dtype=item.dtype)
     value = _value(item)
     sort = "text" if isinstance(value, bytes) else "array" if isinstance(item, h5py.Dataset) else "number"
     return _Entry(path=path, sort=sort, value=value)
