@@ -256,7 +256,25 @@ def _weighted_sum_bounds(graph: Graph, projection: Projection) -> tuple[Array, A
     source = graph.inputs.get(projection.source)
     least, most = (min(source.min_value, 0), max(source.max_value, 0)) if source else (0, 1)
     negative, positive = projection.reach(graph.shape_of(projection.source), graph.shape_of(projection.target))
+    if (least, most) == (0, 1):
+        return negative, positive
     return positive * least + negative * most, positive * most + negative * least
+
+
+def _input_bounds(graph: Graph, name: str) -> tuple[Array, Array, dict[str, tuple[int, int]]]:
+    """Bound x of each neuron, and the sums before their shift as in `Bounds`."""
+    x_low, x_high, sum_low, sum_high = (np.zeros(graph.shape_of(name), np.int64) for _ in range(4))
+    lows, highs = [0], [0]
+    for projection in graph.into(name).values():
+        low, high = _weighted_sum_bounds(graph, projection)
+        x_low += fixed.shift(low, projection.weight_exp)
+        x_high += fixed.shift(high, projection.weight_exp)
+        sum_low += low
+        sum_high += high
+        lows.append(int(low.min()))
+        highs.append(int(high.max()))
+    sums = {"sum_each": (min(lows), max(highs)), "sum_all": (int(sum_low.min()), int(sum_high.max()))}
+    return x_low, x_high, sums
 
 
 def _widest(low: Array, high: Array) -> tuple[Array, Array]:
@@ -269,17 +287,7 @@ def _widest(low: Array, high: Array) -> tuple[Array, Array]:
 
 def _population_bounds(graph: Graph, name: str) -> Bounds:
     population = graph.populations[name]
-    x_low, x_high, sum_low, sum_high = (np.zeros(population.shape, np.int64) for _ in range(4))
-    lows, highs = [0], [0]
-    for projection in graph.into(name).values():
-        low, high = _weighted_sum_bounds(graph, projection)
-        x_low += fixed.shift(low, projection.weight_exp)
-        x_high += fixed.shift(high, projection.weight_exp)
-        sum_low += low
-        sum_high += high
-        lows.append(int(low.min()))
-        highs.append(int(high.max()))
-    sums = {"sum_each": (min(lows), max(highs)), "sum_all": (int(sum_low.min()), int(sum_high.max()))}
+    x_low, x_high, sums = _input_bounds(graph, name)
     if all(getattr(population, p).ndim == 0 for p in Population.PARAMETERS):
         x_low, x_high = _widest(x_low, x_high)  # neurons that are otherwise alike reach no further
     decay_u, decay_v, threshold_mant, bias_mant, bias_exp = (

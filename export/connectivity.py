@@ -375,7 +375,7 @@ class OneToOneConnectivity(Connectivity):
         return s.astype(np.int64) * per_neuron(weight.astype(np.int64), target)
 
     def fan_out(self, counted: Array, source: Shape, target: Shape) -> Array:
-        return per_neuron((counted != 0).astype(np.int64), source).copy()
+        return per_neuron((counted != 0).astype(np.int64), source)
 
 
 def per_neuron(parameter: Array, shape: Shape) -> Array:

@@ -101,4 +101,12 @@ def workload_c(scale: float = 1.0, rate: float = 0.01, n_steps: int = 10) -> tup
         outputs={"output": Output(population="output")},
         n_steps=n_steps,
     )
-    return graph, {"input": (random.random((n_steps, 1, n), np.float32) < rate).astype(np.uint8)}
+    return graph, {"input": raster(n, rate, n_steps)}
+
+
+def raster(n: int, rate: float, n_steps: int) -> Array:
+    """Spikes of one sample on n lines, made step by step: the random numbers take four times the room of the raster."""
+    random, spikes = np.random.default_rng(1), np.empty((n_steps, 1, n), np.uint8)
+    for step in range(n_steps):
+        spikes[step, 0] = random.random(n, np.float32) < rate
+    return spikes
