@@ -18,7 +18,7 @@ from spikegraph.export.connectivity import Array, Shape, per_neuron
 from spikegraph.export.errors import GraphError, Problem
 from spikegraph.export.fixed import IntegerFormat
 from spikegraph.export.float_graph import FloatGraph, FloatPopulation
-from spikegraph.export.graph import RESETS, Graph, Input, Population
+from spikegraph.export.graph import RESETS, Graph, Input, Population, Projection
 from spikegraph.export.order import zero_delay_loop
 
 
@@ -50,6 +50,8 @@ def require_legal(graph: Graph | FloatGraph, chip: Chip | None = None) -> None:
 
 def _outside(where: str, name: str, value: Any, limit: IntegerFormat, on: str = "") -> Iterator[Problem]:
     array = np.asarray(value)
+    if array.size == 0 or (limit.step == 1 and limit.holds(array.min()) and limit.holds(array.max())):
+        return  # without a list of which hold, as long as the array
     held = np.asarray(limit.holds(array), bool)
     if not held.all():
         bad = array[~held].ravel()
@@ -209,11 +211,16 @@ class Bounds:
     ----------
     x, u, v : (int, int)
         Lowest and highest value over all neurons and steps, before wrapping and saturation.
+    sum_each, sum_all : (int, int)
+        Lowest and highest weighted sum before its shift: of any projection by itself, of all added up. The sum of any
+        part of the spikes stays within as well.
     """
 
     x: tuple[int, int]
     u: tuple[int, int]
     v: tuple[int, int]
+    sum_each: tuple[int, int]
+    sum_all: tuple[int, int]
 
     @property
     def u_may_wrap(self) -> bool:
@@ -240,33 +247,54 @@ def bounds(graph: Graph) -> dict[str, Bounds]:
     """Bound x, u and v of every population of a legal graph over its window.
 
     Intervals are carried through the integer rules themselves, step by step, every neuron by itself; decay, shift and
-    saturation are monotonic, so the ends of an interval map to the ends of its image.
+    saturation are monotonic, so the ends of an interval map to the ends of its image, and a wider interval to a wider.
     """
     return {name: _population_bounds(graph, name) for name in graph.populations}
 
 
-def _input_sum_bounds(graph: Graph, name: str) -> tuple[Array, Array]:
-    shape = graph.shape_of(name)
-    low, high = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+def _weighted_sum_bounds(graph: Graph, projection: Projection) -> tuple[Array, Array]:
+    source = graph.inputs.get(projection.source)
+    least, most = (min(source.min_value, 0), max(source.max_value, 0)) if source else (0, 1)
+    negative, positive = projection.reach(graph.shape_of(projection.source), graph.shape_of(projection.target))
+    if (least, most) == (0, 1):
+        return negative, positive
+    return positive * least + negative * most, positive * most + negative * least
+
+
+def _input_bounds(graph: Graph, name: str) -> tuple[Array, Array, dict[str, tuple[int, int]]]:
+    """Bound x of each neuron, and the sums before their shift as in `Bounds`."""
+    x_low, x_high, sum_low, sum_high = (np.zeros(graph.shape_of(name), np.int64) for _ in range(4))
+    lows, highs = [0], [0]
     for projection in graph.into(name).values():
-        source = graph.inputs.get(projection.source)
-        least, most = (min(source.min_value, 0), max(source.max_value, 0)) if source else (0, 1)
-        ones = np.ones((1, *graph.shape_of(projection.source)), np.int64)
-        positive = projection.weighted_sum(np.maximum(projection.weight, 0).astype(np.int64), ones, shape)[0]
-        negative = projection.weighted_sum(np.minimum(projection.weight, 0).astype(np.int64), ones, shape)[0]
-        low += fixed.shift(positive * least + negative * most, projection.weight_exp)
-        high += fixed.shift(positive * most + negative * least, projection.weight_exp)
-    return low, high
+        low, high = _weighted_sum_bounds(graph, projection)
+        x_low += fixed.shift(low, projection.weight_exp)
+        x_high += fixed.shift(high, projection.weight_exp)
+        sum_low += low
+        sum_high += high
+        lows.append(int(low.min()))
+        highs.append(int(high.max()))
+    sums = {"sum_each": (min(lows), max(highs)), "sum_all": (int(sum_low.min()), int(sum_high.max()))}
+    return x_low, x_high, sums
+
+
+def _widest(low: Array, high: Array) -> tuple[Array, Array]:
+    """Return the intervals that lie within no other."""
+    order = np.lexsort((-high.ravel(), low.ravel()))  # the lowest first, of equally low ones the highest
+    low, high = low.ravel()[order], high.ravel()[order]
+    widest = np.append(True, high[1:] > np.maximum.accumulate(high)[:-1])
+    return low[widest], high[widest]
 
 
 def _population_bounds(graph: Graph, name: str) -> Bounds:
     population = graph.populations[name]
+    x_low, x_high, sums = _input_bounds(graph, name)
+    if all(getattr(population, p).ndim == 0 for p in Population.PARAMETERS):
+        x_low, x_high = _widest(x_low, x_high)  # neurons that are otherwise alike reach no further
     decay_u, decay_v, threshold_mant, bias_mant, bias_exp = (
-        per_neuron(getattr(population, p).astype(np.int64), population.shape) for p in Population.PARAMETERS
+        per_neuron(getattr(population, p).astype(np.int64), x_low.shape) for p in Population.PARAMETERS
     )
     bias, threshold = bias_mant << bias_exp, threshold_mant << fixed.ALIGN_BITS
-    x_low, x_high = _input_sum_bounds(graph, name)
-    u_low, u_high, v_low, v_high = (np.zeros(population.shape, np.int64) for _ in range(4))
+    u_low, u_high, v_low, v_high = (np.zeros(x_low.shape, np.int64) for _ in range(4))
     reached: list[Any] = [0, 0, 0, 0]
     for _ in range(graph.n_steps):
         before = (u_low, u_high, v_low, v_high)
@@ -286,4 +314,4 @@ def _population_bounds(graph: Graph, name: str) -> Bounds:
         if all(np.array_equal(a, b) for a, b in zip(before, (u_low, u_high, v_low, v_high), strict=True)):
             break
     low_u, high_u, low_v, high_v = (int(value) for value in reached)
-    return Bounds(x=(int(x_low.min()), int(x_high.max())), u=(low_u, high_u), v=(low_v, high_v))
+    return Bounds(x=(int(x_low.min()), int(x_high.max())), u=(low_u, high_u), v=(low_v, high_v), **sums)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from operator import index
 from typing import Any, ClassVar
@@ -20,13 +20,25 @@ from scipy.sparse import csr_array
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
+STORED_AS_INT64 = {"stored": np.int64}  # of a field that a file holds as int64, however narrow it is in memory
 
 
-def frozen(array: Array) -> Array:
-    """Return a read-only, C-ordered copy."""
-    copy = np.array(array, order="C")
+_PIECE = 1 << 16  # synapses that are looked at at a time, where a wider copy of all of them would not be small
+
+
+def frozen(array: Array, dtype: npt.DTypeLike | None = None) -> Array:
+    """Return a read-only, C-ordered copy, or the array itself if it is that already and owns its memory."""
+    flags, wanted = array.flags, array.dtype if dtype is None else np.dtype(dtype)
+    locked = type(array) is np.ndarray and flags.owndata and flags.c_contiguous and not flags.writeable
+    if locked and array.dtype == wanted:
+        return array
+    copy = np.array(array, wanted, order="C")
     copy.flags.writeable = False
     return copy
+
+
+def _pieces(n: int) -> Iterator[slice]:
+    return (slice(start, min(start + _PIECE, n)) for start in range(0, n, _PIECE))
 
 
 def _exact_matmul(a: Array, b: Array) -> Array:
@@ -66,13 +78,24 @@ class Connectivity(ABC):
 
         Parameters
         ----------
-        counted : ndarray of bool, shape of the weight
-            Which weights count: all of them (stored synapses), or those that are not zero.
+        counted : ndarray, shape of the weight
+            Those count whose entry is not 0: `stored()` for all of them, the weight itself for those that do something.
         """
+
+    def stored(self) -> Array:
+        """Return True for every weight, in no memory."""
+        return np.broadcast_to(np.True_, self.weight.shape)
+
+    def reach(self, source: Shape, target: Shape) -> tuple[Array, Array]:
+        """Sum the negative and the positive weights onto each target neuron: two arrays of int64 of shape `target`."""
+        ones = np.ones((1, *source), np.int64)
+        parts = (np.asarray(np.minimum(self.weight, 0)), np.asarray(np.maximum(self.weight, 0)))
+        negative, positive = (self.weighted_sum(part, ones, target)[0] for part in parts)
+        return negative, positive
 
     def dense_macs(self, source: Shape, target: Shape) -> int:
         """Multiply-accumulates of the same layer in a dense network, evaluated once."""
-        return int(self.fan_out(np.ones(self.weight.shape, bool), source, target).sum())
+        return int(self.fan_out(self.stored(), source, target).sum())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,7 +118,7 @@ class DenseConnectivity(Connectivity):
         return _exact_matmul(s.reshape(len(s), -1), weight.T).reshape(len(s), *target)
 
     def fan_out(self, counted: Array, source: Shape, target: Shape) -> Array:
-        return np.asarray(counted.sum(axis=0, dtype=np.int64)).reshape(source)
+        return np.asarray((counted != 0).sum(axis=0, dtype=np.int64)).reshape(source)
 
 
 class _Window:
@@ -206,7 +229,7 @@ class Conv2dConnectivity(Connectivity):
     def fan_out(self, counted: Array, source: Shape, target: Shape) -> Array:
         counts = np.zeros(source, np.int64)
         per_in = counted.shape[1]
-        per_group = counted.reshape(self.groups, -1, *counted.shape[1:]).sum(axis=1, dtype=np.int64)
+        per_group = (counted != 0).reshape(self.groups, -1, *counted.shape[1:]).sum(axis=1, dtype=np.int64)
         for row, column, source_slices, _ in self._window().taps(source[1:], target[1:]):
             counts[source_slices] += per_group[:, :, row, column].reshape(self.groups * per_in, 1, 1)
         return counts
@@ -252,7 +275,7 @@ class SumPool2dConnectivity(Connectivity):
     def fan_out(self, counted: Array, source: Shape, target: Shape) -> Array:
         counts = np.zeros(source, np.int64)
         for _, _, source_slices, _ in self._window().taps(source[1:], target[1:]):
-            counts[source_slices] += int(counted)
+            counts[source_slices] += int(counted != 0)
         return counts
 
 
@@ -271,20 +294,22 @@ class SparseConnectivity(Connectivity):
     Parameters
     ----------
     weight : ndarray (n_synapses,)
-    indptr : ndarray of int (n_source + 1,)
-    indices : ndarray of int (n_synapses,)
+    indptr : ndarray of int64 (n_source + 1,)
+    indices : ndarray of int32 (n_synapses,); int64 where a number does not fit
         Target neuron of each synapse, flattened in C order.
     """
 
     kind = "Sparse"
     indptr: Array
-    indices: Array
+    indices: Array = field(metadata=STORED_AS_INT64)
 
     def __post_init__(self) -> None:
         for name in ("indptr", "indices"):
             array = np.asarray(getattr(self, name))
+            narrow = name == "indices" and (array.size == 0 or -(2**31) <= array.min() <= array.max() < 2**31)
             # Floats are kept, for shape_problem to refuse, rather than cut; an empty list has no dtype of its own.
-            object.__setattr__(self, name, frozen(array.astype(np.int64) if _whole(array) else array))
+            dtype = (np.int32 if narrow else np.int64) if _whole(array) else None
+            object.__setattr__(self, name, frozen(array, dtype))
 
     def shape_problem(self, source: Shape, target: Shape) -> str | None:
         n_source, n_target = prod(source), prod(target)
@@ -306,8 +331,22 @@ class SparseConnectivity(Connectivity):
         return np.asarray(s.reshape(len(s), -1).astype(np.int64) @ matrix).reshape(len(s), *target)
 
     def fan_out(self, counted: Array, source: Shape, target: Shape) -> Array:
-        up_to = np.concatenate([[0], np.cumsum(counted, dtype=np.int64)])
-        return np.asarray(up_to[self.indptr[1:]] - up_to[self.indptr[:-1]]).reshape(source)
+        n, before, n_counted = len(counted), np.empty(len(self.indptr), np.int64), 0  # before: those ahead of each row
+        for piece in _pieces(n):
+            rows = slice(*np.searchsorted(self.indptr, (piece.start, piece.stop)))
+            up_to = np.concatenate([[0], np.cumsum(counted[piece] != 0, dtype=np.int64)])
+            before[rows] = n_counted + up_to[self.indptr[rows] - piece.start]
+            n_counted += int(up_to[-1])
+        before[np.searchsorted(self.indptr, n) :] = n_counted
+        return np.diff(before).reshape(source)
+
+    def reach(self, source: Shape, target: Shape) -> tuple[Array, Array]:
+        negative, positive = (np.zeros(prod(target), np.int64) for _ in range(2))
+        for piece in _pieces(len(self.weight)):
+            weight, indices = self.weight[piece], self.indices[piece]
+            for sums, counted in ((negative, weight < 0), (positive, weight > 0)):
+                np.add.at(sums, indices[counted], weight[counted].astype(np.int64))
+        return negative.reshape(target), positive.reshape(target)
 
     def dense_macs(self, source: Shape, target: Shape) -> int:
         return prod(source) * prod(target)
@@ -336,11 +375,11 @@ class OneToOneConnectivity(Connectivity):
         return s.astype(np.int64) * per_neuron(weight.astype(np.int64), target)
 
     def fan_out(self, counted: Array, source: Shape, target: Shape) -> Array:
-        return per_neuron(counted.astype(np.int64), source).copy()
+        return per_neuron((counted != 0).astype(np.int64), source)
 
 
 def per_neuron(parameter: Array, shape: Shape) -> Array:
-    """Spread a parameter that is one number, one per channel or one per neuron over a population's shape."""
+    """Spread a parameter that is one number, one per channel or one per neuron over a population's shape, as a view."""
     if parameter.ndim == 1 and len(shape) == 3:
         parameter = parameter.reshape(-1, 1, 1)
     return np.broadcast_to(parameter, shape)

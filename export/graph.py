@@ -1,7 +1,8 @@
 """The spike graph: integer nodes and the graph that holds them. Everything else reads or makes one of these.
 
 A graph is inputs, populations, projections and outputs, each in a dict by name. Nodes are frozen, copy their arrays and
-make them read-only. What they mean is in docs/semantics.md; whether they are legal, check.py tells.
+make them read-only (what is read-only already is shared: see `connectivity.frozen`). What they mean is in
+docs/semantics.md; whether they are legal, check.py tells.
 """
 
 from __future__ import annotations
@@ -35,9 +36,12 @@ NodeT = TypeVar("NodeT")
 
 
 def integer_array(value: Any, where: str) -> Array:
-    """Copy `value` into a read-only int64 array; refuse anything that is not whole numbers."""
+    """Return a read-only array in the narrowest signed integer type that holds every value; refuse all but integers.
+
+    See `spikegraph.export.connectivity.frozen` for when it is no copy.
+    """
     array = np.asarray(value)
-    if array.dtype.kind in "fu" and (np.abs(array) >= 2**63).any():
+    if (array.dtype.kind == "f" or array.dtype == np.uint64) and (np.abs(array) >= 2**63).any():
         what, remedy = f"holds {array.max()}, too much for 64 bits", "see the ranges in docs/semantics.md"
         raise GraphError([Problem(where=where, what=what, remedy=remedy)])
     if array.dtype.kind == "f" and np.isfinite(array).all() and (array == np.rint(array)).all():
@@ -47,16 +51,9 @@ def integer_array(value: Any, where: str) -> Array:
         raise GraphError(
             [Problem(where=where, what=f"{what} (dtype {array.dtype})", remedy="quantize the graph first")]
         )
-    return frozen(array.astype(np.int64))
-
-
-def smallest_dtype(array: Array) -> Array:
-    """Return a read-only copy in the narrowest signed integer type that holds every value."""
     low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
-    for dtype in (np.int8, np.int16, np.int32):
-        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
-            return frozen(array.astype(dtype))
-    return frozen(array)
+    fitting = (t for t in (np.int8, np.int16, np.int32) if np.iinfo(t).min <= low and high <= np.iinfo(t).max)
+    return frozen(array, next(fitting, np.int64))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +138,7 @@ class Population:
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
         for name in self.PARAMETERS:
-            object.__setattr__(self, name, smallest_dtype(integer_array(getattr(self, name), name)))
+            object.__setattr__(self, name, integer_array(getattr(self, name), name))
 
     @property
     def n(self) -> int:
@@ -164,7 +161,7 @@ class _IntegerSynapses:
     weight_exp: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weight", smallest_dtype(integer_array(self.weight, "weight")))
+        object.__setattr__(self, "weight", integer_array(self.weight, "weight"))
         geometry = getattr(super(), "__post_init__", None)
         if geometry is not None:
             geometry()

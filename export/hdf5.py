@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from spikegraph.export.check import problems, require_legal
 from spikegraph.export.coding import InputCoding, Readout
 from spikegraph.export.connectivity import Array, Connectivity
-from spikegraph.export.container import Json, container_kind, read_container, tree_checksum, write_container
+from spikegraph.export.container import Json, Wider, container_kind, read_container, tree_checksum, write_container
 from spikegraph.export.errors import FileFormatError, GraphError, Problem, SpikegraphError
 from spikegraph.export.float_graph import FLOAT_PROJECTIONS, FloatGraph, FloatPopulation
 from spikegraph.export.graph import PROJECTIONS, Graph, Input, Output, Population
@@ -83,7 +83,7 @@ def load_graph(path: str | os.PathLike[str]) -> Graph | FloatGraph:
     kind = container_kind(path)
     if kind not in _KINDS:
         raise FileFormatError(str(path), f"is a {kind}, expected a {' or '.join(_KINDS)}", "give the file of a graph")
-    tree = read_container(path, kind)
+    tree = read_container(path, kind, narrow=True)
     graph = _graph(tree, kind, where=str(path))
     found = problems(graph)
     if found:
@@ -123,8 +123,11 @@ def _plain_fields(graph: type[Graph] | type[FloatGraph]) -> list[str]:
 
 
 def _record(node: Any, where: str) -> dict[str, Any]:
-    record = {"kind": node.kind} if isinstance(node, Connectivity) else {}
-    return record | {f.name: _checked(node, f.name, where) for f in fields(node)}
+    record: dict[str, Any] = {"kind": node.kind} if isinstance(node, Connectivity) else {}
+    for f in fields(node):
+        value = _checked(node, f.name, where)
+        record[f.name] = Wider(value=value, dtype=f.metadata["stored"]) if "stored" in f.metadata else value
+    return record
 
 
 def _checked(node: Any, name: str, where: str) -> Any:
@@ -216,6 +219,8 @@ def _require_names(record: Mapping[str, Any], needed: set[str], optional: set[st
 def _typed_record(node: type[Any], record: Mapping[str, Any], where: str) -> dict[str, Any]:
     types, typed = get_type_hints(node), {}
     for name, value in record.items():
+        if isinstance(value, np.ndarray):
+            value.flags.writeable = False  # nobody else has it, so the node need not copy it
         try:
             # JSON has no tuples, dataclasses no lists.
             typed[name] = _typed(types[name], tuple(value) if isinstance(value, list) else value)

@@ -28,8 +28,8 @@ typedef struct { /* Rows of a source neuron are contiguous. Indices of neurons a
   const int32_t *site;      /* WINDOW: per source neuron (row, column, weight offset, target offset) */
   const int32_t *rows_ptr, *rows; /* WINDOW: per source row, pairs (target offset, weight offset) */
   const int32_t *runs_ptr, *runs; /* WINDOW: per source column, triples (target offset, weight offset, length) */
-  const int64_t *indptr;    /* SPARSE */
-  const int64_t *indices;
+  const int64_t *row_begin, *row_end; /* SPARSE: per source neuron; rows lie in any order */
+  const int32_t *indices;   /* SPARSE: target of each synapse */
   const int64_t *fan_out, *effective; /* per source neuron; NULL if all are alike */
   int64_t fan_out_each, effective_each;
   int64_t sops_slot, effective_slot;

@@ -138,18 +138,42 @@ WINDOW(window_2_8, int16_t, int64_t, uint64_t, uint64_t)
 #undef ADD_VECTOR
 #undef WINDOW
 
+/* Lists of synapses. A spike's row lies anywhere in memory, so the rows of the spikes to come are asked for ahead: where
+ * they lie, then what is in them; a long row is one that the processor follows by itself. Once no neuron sleeps, none
+ * needs waking. */
+
 #define SPARSE(name, weight_t, sum_t, product_t)                                                                      \
-  TARGET static void LEVEL(name)(const sg_projection *p, const int32_t *restrict index,                               \
-                                 const int32_t *restrict value, int64_t n_events, void *restrict out,                 \
-                                 uint8_t *restrict awake) {                                                           \
+  TARGET APART static void LEVEL(name)(const sg_projection *p, const events *in, void *restrict out,                  \
+                                 uint8_t *restrict awake, int64_t n_rows) {                                           \
     const weight_t *restrict w = p->weight;                                                                           \
-    const int64_t *restrict target = p->indices;                                                                      \
+    const int32_t *restrict target = p->indices, *restrict index = in->index, *restrict value = in->value;            \
+    const int64_t *restrict row_begin = p->row_begin, *restrict row_end = p->row_end;                                 \
     sum_t *restrict sums = out;                                                                                       \
+    const int64_t n_events = in->n;                                                                                   \
+    enum { SOON = 4, LATER = 16, LONG = 512 };                                                                        \
+    int asleep = 1;                                                                                                   \
     for (int64_t e = 0; e < n_events; e++) {                                                                          \
-      const product_t times = value ? (product_t)value[e] : 1;                                                        \
-      for (int64_t k = p->indptr[index[e]]; k < p->indptr[index[e] + 1]; k++) {                                       \
-        sums[target[k]] = (sum_t)((product_t)sums[target[k]] + (product_t)w[k] * times);                              \
-        awake[target[k] / SG_ROW] = 1;                                                                                \
+      if (e + LATER < n_events) {                                                                                     \
+        __builtin_prefetch(row_begin + index[e + LATER]);                                                             \
+        __builtin_prefetch(row_end + index[e + LATER]);                                                               \
+      }                                                                                                               \
+      if (e + SOON < n_events) {                                                                                      \
+        const int64_t from = row_begin[index[e + SOON]], all = row_end[index[e + SOON]] - from;                       \
+        const int64_t to = from + (all < LONG ? all : LONG);                                                          \
+        for (int64_t k = from; k < to; k += 64 / (int)sizeof(int32_t)) __builtin_prefetch(target + k);                \
+        for (int64_t k = from; k < to; k += 64 / (int)sizeof(weight_t)) __builtin_prefetch(w + k);                    \
+      }                                                                                                               \
+      if (asleep && e % 256 == 0) asleep = memchr(awake, 0, (size_t)n_rows) != NULL;                                  \
+      const int64_t begin = row_begin[index[e]], end = row_end[index[e]];                                             \
+      if (value || asleep) {                                                                                          \
+        const product_t times = value ? (product_t)value[e] : 1;                                                      \
+        for (int64_t k = begin; k < end; k++) {                                                                       \
+          sums[target[k]] = (sum_t)((product_t)sums[target[k]] + (product_t)w[k] * times);                            \
+          awake[target[k] / SG_ROW] = 1;                                                                              \
+        }                                                                                                             \
+      } else {                                                                                                        \
+        for (int64_t k = begin; k < end; k++)                                                                         \
+          sums[target[k]] = (sum_t)((product_t)sums[target[k]] + (product_t)w[k]);                                    \
       }                                                                                                               \
     }                                                                                                                 \
   }
@@ -258,12 +282,12 @@ TARGET static void LEVEL(add_events)(const sg_projection *p, const events *in, v
   CHOOSE(SG_WINDOW, 2, 4, LEVEL(window_2_4)(p, in, sums, awake, all_awake));
   CHOOSE(SG_WINDOW, 1, 8, LEVEL(window_1_8)(p, in, sums, awake, all_awake));
   CHOOSE(SG_WINDOW, 2, 8, LEVEL(window_2_8)(p, in, sums, awake, all_awake));
-  CHOOSE(SG_SPARSE, 1, 2, LEVEL(sparse_1_2)(p, in->index, value, in->n, sums, awake));
-  CHOOSE(SG_SPARSE, 1, 4, LEVEL(sparse_1_4)(p, in->index, value, in->n, sums, awake));
-  CHOOSE(SG_SPARSE, 1, 8, LEVEL(sparse_1_8)(p, in->index, value, in->n, sums, awake));
-  CHOOSE(SG_SPARSE, 2, 2, LEVEL(sparse_2_2)(p, in->index, value, in->n, sums, awake));
-  CHOOSE(SG_SPARSE, 2, 4, LEVEL(sparse_2_4)(p, in->index, value, in->n, sums, awake));
-  CHOOSE(SG_SPARSE, 2, 8, LEVEL(sparse_2_8)(p, in->index, value, in->n, sums, awake));
+  CHOOSE(SG_SPARSE, 1, 2, LEVEL(sparse_1_2)(p, in, sums, awake, n_rows));
+  CHOOSE(SG_SPARSE, 1, 4, LEVEL(sparse_1_4)(p, in, sums, awake, n_rows));
+  CHOOSE(SG_SPARSE, 1, 8, LEVEL(sparse_1_8)(p, in, sums, awake, n_rows));
+  CHOOSE(SG_SPARSE, 2, 2, LEVEL(sparse_2_2)(p, in, sums, awake, n_rows));
+  CHOOSE(SG_SPARSE, 2, 4, LEVEL(sparse_2_4)(p, in, sums, awake, n_rows));
+  CHOOSE(SG_SPARSE, 2, 8, LEVEL(sparse_2_8)(p, in, sums, awake, n_rows));
 #undef CHOOSE
 }
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import gcd
+from math import gcd, prod
 from typing import Any
 
 import numpy as np
 
-from spikegraph.export.connectivity import Array, Shape
+from spikegraph.export.connectivity import Array, Shape, per_neuron
 from spikegraph.export.graph import Conv2d, Dense, Graph, OneToOne, Projection, Sparse, SumPool2d
-from spikegraph.hwsim.program import ProgramPopulation
 
 DENSE8, ROWS, WINDOW, SPARSE = range(4)  # as in _kernel.h
 _ROW = 32  # rows are padded to a multiple of the longest vector of 16-bit numbers
@@ -34,29 +33,6 @@ def neuron_order(graph: Graph, name: str) -> Array | None:
     if name in graph.inputs or len(shape) != 3 or shape[0] == 1:
         return None
     return np.moveaxis(np.arange(np.prod(shape)).reshape(shape), 0, -1).ravel()
-
-
-def sum_range(graph: Graph, population: ProgramPopulation, *, together: bool) -> tuple[int, int]:
-    """Bound the unshifted sums that a population's projections make, `together` or each by itself.
-
-    The sum of any part of the spikes stays within, because the bounds take all positive or all negative terms.
-    """
-    ends = []
-    for q in population.incoming:
-        p = q.projection
-        source = graph.inputs.get(p.source)
-        least, most = (min(source.min_value, 0), max(source.max_value, 0)) if source else (0, 1)
-        ones = np.ones((1, *graph.shape_of(p.source)), np.int64)
-        positive, negative = (
-            p.weighted_sum(part.astype(np.int64), ones, population.shape)
-            for part in (np.maximum(p.weight, 0), np.minimum(p.weight, 0))
-        )
-        ends.append((positive * least + negative * most, positive * most + negative * least))
-    if not ends:
-        return 0, 0
-    if together:
-        ends = [(np.sum([low for low, _ in ends], axis=0), np.sum([high for _, high in ends], axis=0))]
-    return min(int(low.min()) for low, _ in ends), max(int(high.max()) for _, high in ends)
 
 
 def lay_out(graph: Graph, p: Projection, orders: Orders) -> ProjectionLayout:
@@ -99,28 +75,26 @@ def _aligned(array: Array) -> Array:
 
 
 def _sparse(p: Sparse, orders: Orders) -> ProjectionLayout:
+    """Hand the synapses over as they lie, for there may be hundreds of millions; say where each row begins and ends."""
     rows, columns = orders[p.source], orders[p.target]
-    indptr, indices, weight = p.indptr, p.indices, p.weight
+    begin, end = p.indptr[:-1], p.indptr[1:]
     if rows is not None:
-        fan_out = np.diff(indptr)[rows]
-        first = np.concatenate([[0], np.cumsum(fan_out)])
-        # Synapse k of the new row j is synapse indptr[rows[j]] + k of the old one.
-        taken = np.arange(first[-1]) + np.repeat(indptr[rows] - first[:-1], fan_out)
-        indptr, indices, weight = first, indices[taken], weight[taken]
+        begin, end = begin[rows], end[rows]
+    indices = p.indices.astype(np.int32, copy=False)
     if columns is not None:
-        indices = np.argsort(columns)[indices]
-    return ProjectionLayout(kind=SPARSE, arrays={"weight": weight, "indptr": indptr, "indices": indices})
+        indices = np.argsort(columns).astype(np.int32)[indices]
+    arrays = {"weight": p.weight, "row_begin": begin, "row_end": end, "indices": indices}
+    return ProjectionLayout(kind=SPARSE, arrays=arrays)
 
 
 def _one_to_one(p: OneToOne, shape: Shape, orders: Orders) -> ProjectionLayout:
-    n = int(np.prod(shape))
-    weight = p.weight.reshape(-1, 1, 1) if p.weight.ndim == 1 and len(shape) == 3 else p.weight
+    n = prod(shape)
     identity = Sparse(
         source=p.source,
         target=p.target,
-        weight=np.broadcast_to(weight, shape).ravel(),
+        weight=per_neuron(p.weight, shape).ravel(),
         indptr=np.arange(n + 1),
-        indices=np.arange(n),
+        indices=np.arange(n, dtype=np.int32),
     )
     return _sparse(identity, orders)
 

@@ -25,7 +25,7 @@ from spikegraph.export.connectivity import Array, Shape
 from spikegraph.export.errors import OptionError, TargetError
 from spikegraph.export.events import Events
 from spikegraph.hwsim.counts import QUANTITIES, Until
-from spikegraph.hwsim.layout import ProjectionLayout, lay_out, neuron_order, sum_range
+from spikegraph.hwsim.layout import ProjectionLayout, lay_out, neuron_order
 from spikegraph.hwsim.program import Program, ProgramPopulation
 from spikegraph.hwsim.rasters import Spikes, checked_samples
 from spikegraph.hwsim.result import BatchResult, Trace
@@ -46,8 +46,8 @@ def _structure(name: str, fields: str) -> type[ctypes.Structure]:
 _Source = _structure("_Source", "n ring graded raster_type *raster *offsets *index *value spikes_slot")
 _Projection = _structure(
     "_Projection",
-    "kind source delay exponent weight_bytes *weight row_stride *site *rows_ptr *rows *runs_ptr *runs *indptr *indices "
-    "*fan_out *effective fan_out_each effective_each sops_slot effective_slot",
+    "kind source delay exponent weight_bytes *weight row_stride *site *rows_ptr *rows *runs_ptr *runs "
+    "*row_begin *row_end *indices *fan_out *effective fan_out_each effective_each sops_slot effective_slot",
 )
 _Population = _structure(
     "_Population",
@@ -191,22 +191,22 @@ class _Plan:
     def _population(self, p: ProgramPopulation) -> Any:
         order, limits = self.orders[p.name], self.bounds[p.name]
         parameters = {
-            "keep_u": fixed.DECAY_ONE - p.decay_u,
-            "keep_v": fixed.DECAY_ONE - p.decay_v,
-            "threshold": p.threshold,
-            "bias": p.bias,
+            "keep_u": _padded(fixed.DECAY_ONE - _reordered(p.decay_u, order)),
+            "keep_v": _padded(fixed.DECAY_ONE - _reordered(p.decay_v, order)),
+            "threshold": _padded(_reordered(p.threshold, order), fill=_NO_LIMIT),
+            "bias": _padded(_reordered(p.bias, order)),
         }
         exponents = {q.projection.weight_exp for q in p.incoming}
         # One shift serves all projections if there is but one, or if shifting left by the same number is all they do.
         alike = len(exponents) == 1 and (len(p.incoming) == 1 or min(exponents) >= 0)
         reach = max(abs(end) for end in limits.x)
         fits = (reach << fixed.ALIGN_BITS) + fixed.STATE_HALF < 2**31  # so u before wrapping fits in 32 bits
-        low, high = sum_range(self.graph, p, together=alike)
+        low, high = limits.sum_all if alike else limits.sum_each
         sum_bytes = next(size for size in (2, 4, 8) if -(2 ** (8 * size - 1)) <= low and high < 2 ** (8 * size - 1))
         general = bool(p.incoming) and not (alike and fits and sum_bytes < 8)
         may_hold = p.refractory_steps > 1 or p.max_spikes > 0
         # The neurons that pad a population have no bias: they must not share one.
-        each = bool(p.bias.any()) or any(len(np.unique(a)) > 1 for a in parameters.values())
+        each = bool(p.bias.any()) or any(a.min() < a.max() for a in (p.decay_u, p.decay_v, p.threshold))
         layouts = [lay_out(self.graph, q.projection, self.orders) for q in p.incoming]
         projections = (_Projection * len(p.incoming))(
             *(self._projection(q, layout) for q, layout in zip(p.incoming, layouts, strict=True))
@@ -224,7 +224,7 @@ class _Plan:
             may_hold=may_hold,
             biased=bool(p.bias.any()),
             path=_path(limits, min(exponents, default=0), may_hold=may_hold, each=each),
-            **{name: self._pointer(_padded(_reordered(a, order), name)) for name, a in parameters.items()},
+            **{name: self._pointer(a) for name, a in parameters.items()},
             keep_mask=keep_mask,
             sub_mask=sub_mask,
             pause=p.refractory_steps - 1,
@@ -241,7 +241,7 @@ class _Plan:
         for name, array in (("fan_out", q.fan_out), ("effective", q.effective_fan_out)):
             counts[name + "_each"] = int(array.flat[0])
             if (array != array.flat[0]).any():
-                counts[name] = self._pointer(_reordered(array, order))
+                counts[name] = self._pointer(_reordered(array, order, np.int64))
         return _Projection(
             kind=layout.kind,
             source=self.names.index(p.source),
@@ -357,14 +357,13 @@ def _path(limits: Bounds, exponent: int, *, may_hold: bool, each: bool) -> int:
     return 2 * limits.v_may_saturate + each
 
 
-def _padded(parameter: Array, name: str) -> Array:
+def _padded(parameter: Array, fill: int = 0) -> Array:
     """Add neurons that stay at 0 up to a multiple of 32."""
-    fill = _NO_LIMIT if name == "threshold" else 0
-    return np.pad(parameter, (0, -len(parameter) % 32), constant_values=fill).astype(np.int32)
+    return np.pad(parameter, (0, -len(parameter) % 32), constant_values=fill)
 
 
-def _reordered(array: Array, order: Array | None) -> Array:
-    flat = array.ravel()
+def _reordered(array: Array, order: Array | None, dtype: type[Any] = np.int32) -> Array:
+    flat = array.astype(dtype, copy=False).ravel()
     return np.ascontiguousarray(flat if order is None else flat[order])
 
 

@@ -34,7 +34,7 @@ class ProgramProjection:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ProgramPopulation:
-    """A population with one parameter per neuron: int64 arrays of the population's shape.
+    """A population with one parameter per neuron: int64 arrays of the population's shape, views where one is for all.
 
     `threshold` and `bias` are in the units of v, their exponents applied.
     """
@@ -78,17 +78,19 @@ def compile_program(graph: Graph) -> Program:
 
 def _population(graph: Graph, name: str) -> ProgramPopulation:
     population = graph.populations[name]
+    shape = population.shape
     decay_u, decay_v, threshold_mant, bias_mant, bias_exp = (
-        per_neuron(getattr(population, parameter).astype(np.int64), population.shape)
-        for parameter in population.PARAMETERS
+        getattr(population, parameter).astype(np.int64) for parameter in population.PARAMETERS
     )
+    if bias_mant.shape != bias_exp.shape:
+        bias_mant, bias_exp = per_neuron(bias_mant, shape), per_neuron(bias_exp, shape)
     return ProgramPopulation(
         name=name,
-        shape=population.shape,
-        decay_u=decay_u,
-        decay_v=decay_v,
-        threshold=threshold_mant << fixed.ALIGN_BITS,
-        bias=bias_mant << bias_exp,
+        shape=shape,
+        decay_u=per_neuron(decay_u, shape),
+        decay_v=per_neuron(decay_v, shape),
+        threshold=per_neuron(threshold_mant << fixed.ALIGN_BITS, shape),
+        bias=per_neuron(bias_mant << bias_exp, shape),
         reset=population.reset,
         refractory_steps=population.refractory_steps,
         max_spikes=population.max_spikes,
@@ -99,10 +101,11 @@ def _population(graph: Graph, name: str) -> ProgramPopulation:
 
 def _projection(graph: Graph, name: str, p: Projection) -> ProgramProjection:
     source, target = graph.shape_of(p.source), graph.shape_of(p.target)
+    stored, effective = p.fan_out(p.stored(), source, target), p.fan_out(p.weight, source, target)
     return ProgramProjection(
         name=name,
         projection=p,
-        fan_out=p.fan_out(np.ones(p.weight.shape, bool), source, target),
-        effective_fan_out=p.fan_out(p.weight != 0, source, target),
+        fan_out=stored,
+        effective_fan_out=stored if np.array_equal(stored, effective) else effective,
         dense_macs=p.dense_macs(source, target),
     )

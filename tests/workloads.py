@@ -1,11 +1,11 @@
-"""The networks that benchmarks run: workloads A and B, with random weights and input that give the rates named."""
+"""The networks that benchmarks run: workloads A, B and C, with random weights and input that give the rates named."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from spikegraph.export.connectivity import Array
-from spikegraph.export.graph import Conv2d, Dense, Graph, Input, Output, Population
+from spikegraph.export.graph import Conv2d, Dense, Graph, Input, OneToOne, Output, Population, Sparse
 
 
 def workload_a(n_samples: int = 64, rate: float = 0.05, decay_u: int = 4096) -> tuple[Graph, dict[str, Array]]:
@@ -62,3 +62,51 @@ def workload_b(n_samples: int = 64, rate: float = 0.02, decay_u: int = 4096) -> 
         n_steps=30,
     )
     return graph, {"input": (random.random((30, n_samples, 2, 34, 34)) < rate).astype(np.uint8)}
+
+
+def workload_c(scale: float = 1.0, rate: float = 0.01, n_steps: int = 10) -> tuple[Graph, dict[str, Array]]:
+    """1,000,000 neurons, 100,000,000 recurrent synapses, both times `scale`, of which `rate` fire in a step.
+
+    Each input line drives one neuron far over its threshold, so that the neurons fire at the rate of the input. Their
+    synapses, 50 to 150 each onto random targets and as often positive as negative, change v, but seldom who fires. Ten
+    neurons that read a thousand of them are the output: what is tapped is traced.
+    """
+    random = np.random.default_rng(0)
+    n = round(1_000_000 * scale) // 2 * 2
+    fan_out = random.integers(50, 151, n // 2)
+    indptr = np.concatenate([[0], np.cumsum(np.concatenate([fan_out, 200 - fan_out]))])
+    indices = random.integers(0, n, 100 * n, np.int32)
+    weight = random.integers(-63, 64, 100 * n, np.int8)
+    for array in (indptr, indices, weight):
+        array.flags.writeable = False  # so the graph shares them
+    graph = Graph(
+        inputs={"input": Input(shape=(n,))},
+        populations={
+            "neurons": Population(shape=(n,), decay_v=1024, threshold_mant=4000),
+            "output": Population(shape=(10,), threshold_mant=100),
+        },
+        projections={
+            "drive": OneToOne(source="input", target="neurons", weight=8000),
+            "recurrent": Sparse(
+                source="neurons", target="neurons", delay_steps=1, indptr=indptr, indices=indices, weight=weight
+            ),
+            "watch": Sparse(
+                source="neurons",
+                target="output",
+                indptr=np.minimum(np.arange(n + 1), 1000),
+                indices=np.arange(1000) % 10,
+                weight=np.full(1000, 64),
+            ),
+        },
+        outputs={"output": Output(population="output")},
+        n_steps=n_steps,
+    )
+    return graph, {"input": raster(n, rate, n_steps)}
+
+
+def raster(n: int, rate: float, n_steps: int) -> Array:
+    """Spikes of one sample on n lines, made step by step: the random numbers take four times the room of the raster."""
+    random, spikes = np.random.default_rng(1), np.empty((n_steps, 1, n), np.uint8)
+    for step in range(n_steps):
+        spikes[step, 0] = random.random(n, np.float32) < rate
+    return spikes

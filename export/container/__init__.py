@@ -1,7 +1,7 @@
 """The spikegraph container: a checksummed HDF5 file that holds a tree of names, whatever its kind."""
 
 from spikegraph.export.container.read import MAX_BYTES, StoredArray, container_kind, read_container
-from spikegraph.export.container.tree import VERSION, Json, tree_checksum
+from spikegraph.export.container.tree import VERSION, Json, Wider, tree_checksum
 from spikegraph.export.container.write import ContainerWriter, write_container
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "ContainerWriter",
     "Json",
     "StoredArray",
+    "Wider",
     "container_kind",
     "read_container",
     "tree_checksum",

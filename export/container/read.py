@@ -74,7 +74,12 @@ class StoredArray:
 
 
 def read_container(
-    path: str | os.PathLike[str], kind: str, *, max_bytes: int = MAX_BYTES, leave: str | None = None
+    path: str | os.PathLike[str],
+    kind: str,
+    *,
+    max_bytes: int = MAX_BYTES,
+    leave: str | None = None,
+    narrow: bool = False,
 ) -> dict[str, Any]:
     """Read a tree from a file.
 
@@ -87,6 +92,8 @@ def read_container(
         Refuse a file that unpacks to more; known before anything is unpacked.
     leave : str, optional
         Name of a group at the root whose arrays stay in the file: they are checked, but do not count in `max_bytes`.
+    narrow : bool
+        Return packed arrays of int64 as int32 where every number fits; they are never in memory as int64.
 
     Returns
     -------
@@ -110,7 +117,7 @@ def read_container(
         if n_bytes > max_bytes:
             what = f"unpacks to {n_bytes} bytes, the limit is {max_bytes}"
             raise FileFormatError(str(path), what, "raise max_bytes if you trust the file")
-        entries = [_read(name, item, where=f"{path}: {name}", left=name in left) for name, item in found]
+        entries = [_read(name, item, where=f"{path}: {name}", left=name in left, narrow=narrow) for name, item in found]
         checksum = checksum_of(kind, entries)
         if checksum != header["checksum"]:
             what = f"its content has the checksum {checksum}, but the file says {header['checksum']}: it was changed"
@@ -257,6 +264,17 @@ def _require_chunks_as_declared(dataset: h5py.Dataset, where: str) -> None:
     dataset.id.chunk_iter(require)
 
 
+def _narrowed(dataset: h5py.Dataset) -> Array | None:
+    """Read a dataset of int64 into an array of int32, piece by piece; None if a number does not fit."""
+    narrow = np.empty(dataset.shape, np.int32)
+    for chunk in dataset.iter_chunks():
+        wide = dataset[chunk]
+        narrow[chunk] = wide
+        if not np.array_equal(narrow[chunk], wide):
+            return None
+    return narrow
+
+
 def _value(item: Any) -> Array | bytes:
     if isinstance(item, h5py.Dataset):
         value = item[()]
@@ -267,13 +285,17 @@ def _value(item: Any) -> Array | bytes:
     return bytes(value) if isinstance(value, bytes) else np.asarray(value, item.dtype)
 
 
-def _read(path: str, item: Any, where: str, *, left: bool = False) -> Entry:
+def _read(path: str, item: Any, where: str, *, left: bool = False, narrow: bool = False) -> Entry:
     if isinstance(item, h5py.Group):
         return Entry(path=path, sort="group")
     if isinstance(item, h5py.Dataset) and item.chunks and item.compression:
         _require_chunks_as_declared(item, where)
     if left:
         return Entry(path=path, sort="array", value=item)
+    if narrow and isinstance(item, h5py.Dataset) and item.chunks and item.compression and item.dtype == np.int64:
+        narrowed = _narrowed(item)
+        if narrowed is not None:
+            return Entry(path=path, sort="array", value=narrowed, dtype=item.dtype)
     value = _value(item)
     sort = "text" if isinstance(value, bytes) else "array" if isinstance(item, h5py.Dataset) else "number"
     return Entry(path=path, sort=sort, value=value)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import FileFormatError
@@ -28,7 +29,7 @@ DTYPES = frozenset(
     for name in ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")
 )
 FETCH_AGAIN = "fetch or write the file again"
-_PIECE = 8 << 20  # bytes; a dataset that is not in memory is read in pieces of about this size
+_PIECE = 8 << 20  # bytes that are read, converted or hashed at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +40,25 @@ class Json:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Wider:
+    """An array that the file holds in a wider type than memory does."""
+
+    value: Array
+    dtype: npt.DTypeLike
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Entry:
     """One thing in a tree: a "group", "number", "text" or "array" with its path, and what it holds.
 
-    An array may be a dataset, or what stands for one, that stays in its file.
+    An array may be a dataset, or what stands for one, that stays in its file. `dtype`: the type in the file of an array
+    that memory holds in a narrower one.
     """
 
     path: str
     sort: str
     value: Any = b""  # bytes, ndarray or h5py.Dataset
+    dtype: np.dtype[Any] | None = None
 
 
 def tree_checksum(kind: str, tree: Mapping[str, Any]) -> str:
@@ -71,16 +82,21 @@ def checksum_of(kind: str, entries: Iterable[Entry]) -> str:
             for field in (entry.path.encode(), entry.sort.encode(), b"", b"", value):
                 add(field)
             continue
-        for text in (entry.path, entry.sort, value.dtype.name, ",".join(str(n) for n in value.shape)):
+        dtype = entry.dtype or value.dtype
+        for text in (entry.path, entry.sort, dtype.name, ",".join(str(n) for n in value.shape)):
             add(text.encode())
-        digest.update((value.size * value.dtype.itemsize).to_bytes(8, "little"))
-        for piece in _pieces(value) if isinstance(value, h5py.Dataset) else [value]:
-            digest.update(np.ascontiguousarray(piece).data)
+        digest.update((value.size * dtype.itemsize).to_bytes(8, "little"))
+        for piece in _pieces(value):
+            digest.update(np.ascontiguousarray(piece, dtype).data)
     return digest.hexdigest()
 
 
-def _pieces(dataset: h5py.Dataset) -> Iterator[Array]:
-    """Yield the elements of a dataset in C order, in pieces that are whole chunks where they can be."""
+def _pieces(dataset: Array | h5py.Dataset) -> Iterator[Array]:
+    """Yield the elements of an array in C order, in pieces that are whole chunks of its dataset where they can be."""
+    if isinstance(dataset, np.ndarray):
+        flat = np.ascontiguousarray(dataset).reshape(-1)
+        yield from (flat[first : first + _PIECE // 8] for first in range(0, flat.size, _PIECE // 8))
+        return
     if dataset.size == 0 or dataset.ndim == 0:
         yield dataset[()]
         return
@@ -113,6 +129,9 @@ def entries_of(tree: Mapping[str, Any], where: str, prefix: str = "") -> list[En
 
 
 def _entry(path: str, value: Any, where: str) -> Entry:
+    if isinstance(value, Wider):
+        wider = np.dtype(value.dtype).newbyteorder("<")
+        return replace(_entry(path, value.value, where), dtype=wider if np.can_cast(value.value.dtype, wider) else None)
     if isinstance(value, h5py.Dataset):
         return Entry(path=path, sort="array", value=value)
     if isinstance(value, np.ndarray):

@@ -32,8 +32,8 @@ def write_container(path: str | os.PathLike[str], kind: str, tree: Mapping[str, 
     kind : str
         What the tree is: "graph", "run", …
     tree : dict
-        Names (letters, digits, '_', '.', '-') to arrays, dicts, `Json`, or anything plain JSON: None, bool, int, float
-        (also infinity and NaN), str, list.
+        Names (letters, digits, '_', '.', '-') to arrays, `Wider`, dicts, `Json`, or anything plain JSON: None, bool,
+        int, float (also infinity and NaN), str, list.
 
     Raises
     ------
@@ -233,9 +233,14 @@ def _write(file: h5py.File, entry: Entry) -> None:
     if entry.sort == "group":
         group.require_group(name)
     elif entry.sort == "array" and not isinstance(entry.value, bytes):
-        packed = entry.value.nbytes > _SMALLEST_COMPRESSED
+        packed = entry.value.size * (entry.dtype or entry.value.dtype).itemsize > _SMALLEST_COMPRESSED
         packing = {"compression": "gzip", "shuffle": True} if packed else {}
-        group.create_dataset(name, data=entry.value, track_times=False, **packing)
+        if entry.dtype is None or not packed:
+            group.create_dataset(name, data=entry.value, dtype=entry.dtype, track_times=False, **packing)
+        else:
+            dataset = group.create_dataset(name, entry.value.shape, entry.dtype, track_times=False, **packing)
+            for chunk in dataset.iter_chunks():
+                dataset[chunk] = entry.value[chunk]
     elif isinstance(entry.value, bytes) and len(entry.value) > _LONGEST_ATTRIBUTE:
         group.create_dataset(name, data=entry.value, dtype=text_dtype(len(entry.value)), track_times=False)
     else:
