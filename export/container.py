@@ -38,7 +38,7 @@ _DTYPES = frozenset(
 )
 _NUMBERS = (np.dtype("<i8"), np.dtype("<f8"))
 _LONGEST_ATTRIBUTE = 4096  # bytes; HDF5 allows 64 KiB in all
-_PIECE = 1 << 20  # elements that are converted or hashed at a time
+_PIECE = 1 << 16  # elements that are converted or hashed at a time
 _SMALLEST_COMPRESSED = 1024  # bytes; below, a chunk index costs more than it saves
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # What h5py, NumPy, zlib and json raise over a damaged file.
@@ -318,7 +318,8 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
         what = "is not an HDF5 file" if signature else "is empty"
         raise FileFormatError(where, what, "give a file that spikegraph wrote")
     try:
-        with h5py.File(path, "r") as file:
+        # Every chunk is read once, so a cache of chunks would only take room.
+        with h5py.File(path, "r", rdcc_nbytes=0) as file:
             yield file
     except _DAMAGE as error:
         what = f"is truncated or damaged ({type(error).__name__}: {error})"
