@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from workloads import raster, workload_c
 
 from spikegraph.export.graph import Graph
-from spikegraph.export.hdf5 import load_graph
+from spikegraph.export.hdf5 import load_graph, save_graph
 from spikegraph.hwsim.native import run_native
 from spikegraph.hwsim.program import compile_program
 
@@ -31,7 +32,9 @@ def peak_bytes() -> int:
 def report(scale: float, path: str | None) -> dict[str, float]:
     """Make the graph, or load it from a file, compile it and run it; say what that took beyond a very small one."""
     small, rasters = workload_c(0.001)
-    run_native(compile_program(small), rasters)
+    with TemporaryDirectory() as folder:
+        save_graph(small, Path(folder) / "small.h5")
+        run_native(compile_program(load_graph(Path(folder) / "small.h5")), rasters)
     base = peak_bytes()
     if path is None:
         graph, rasters = workload_c(scale)

@@ -156,7 +156,8 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
         what = "is not an HDF5 file" if signature else "is empty"
         raise FileFormatError(where, what, "give a file that spikegraph wrote")
     try:
-        with h5py.File(path, "r") as file:
+        # Every chunk is read once, so a cache of chunks would only take room.
+        with h5py.File(path, "r", rdcc_nbytes=0) as file:
             yield file
     except _DAMAGE as error:
         what = f"is truncated or damaged ({type(error).__name__}: {error})"

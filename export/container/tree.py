@@ -29,7 +29,7 @@ DTYPES = frozenset(
     for name in ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")
 )
 FETCH_AGAIN = "fetch or write the file again"
-_PIECE = 8 << 20  # bytes that are read, converted or hashed at a time
+_PIECE = 1 << 19  # bytes that are read, converted or hashed at a time
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graph_strategies import Case, cases
+from graph_strategies import FEATURES, Case, cases
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
+from spikegraph.export import check
 from spikegraph.export.check import bounds, problems, require_legal
 from spikegraph.export.chips import Chip, load_chip
 from spikegraph.export.coding import InputCoding, Readout
@@ -488,6 +489,40 @@ def test_bounds_are_tight() -> None:
     # A bias alone, negative: v reaches 4 · -10, and u nothing.
     bound = bounds(single(4, 0, bias_mant=-10))["n"]
     assert (bound.u, bound.v) == ((0, 0), (-40, 0))
+
+
+@settings(max_examples=60, deadline=None)
+@given(case=cases(FEATURES - {"per_neuron"}))
+def test_bounds_need_only_the_widest_intervals(case: Case) -> None:
+    """What `bounds` leaves out because it lies within another neuron's interval changes nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(check, "_widest", lambda low, high: (low, high))
+        of_all = bounds(case.graph)
+    assert bounds(case.graph) == of_all
+
+
+def test_the_widest_intervals() -> None:
+    low, high = np.array([[[0, -3, -3], [-1, -5, -5]]]), np.array([[[9, 2, 4], [4, 1, 1]]])
+    assert [a.tolist() for a in check._widest(low, high)] == [[-5, -3, 0], [1, 4, 9]]
+    assert [a.tolist() for a in check._widest(np.zeros(3), np.zeros(3))] == [[0], [0]]
+
+
+def test_bounds_of_sums_before_their_shift() -> None:
+    """By hand: onto neuron 0 come 5 - 7 of input a and -4 · (-1…2) of input b, onto neuron 1 nothing and 3 · (-1…2)."""
+    graph = Graph(
+        inputs={"a": Input(shape=(2,)), "b": Input(shape=(2,), min_value=-1, max_value=2)},
+        populations={"n": Population(shape=(2,), threshold_mant=1)},
+        projections={
+            "p": Dense(source="a", target="n", weight=[[5, -7], [0, 0]], weight_exp=-1),
+            "q": OneToOne(source="b", target="n", weight=[-4, 3]),
+        },
+        outputs={"out": Output(population="n")},
+        n_steps=1,
+    )
+    bound = bounds(graph)["n"]
+    assert bound.sum_each == (-8, 6)
+    assert bound.sum_all == (-15, 9)
+    assert bound.x == (-12, 6)
 
 
 def test_bounds_know_the_reset() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spikegraph.export import connectivity
 from spikegraph.export.connectivity import Shape, per_neuron
 from spikegraph.export.graph import Conv2d, Dense, OneToOne, Sparse, SumPool2d
 
@@ -49,7 +51,10 @@ def check_against(p: Any, synapses: list[tuple[tuple, tuple, tuple]], source: Sh
     assert x.dtype == np.int64
     assert x.shape == (2, *target)
     assert x.tolist() == by_loops(synapses, p.weight, s, target)
-    for counted in (np.ones(p.weight.shape, bool), p.weight != 0):
+    for ends, of in zip(p.reach(source, target), (np.minimum(p.weight, 0), np.maximum(p.weight, 0)), strict=True):
+        assert ends.dtype == np.int64
+        assert ends.tolist() == by_loops(synapses, np.asarray(of), np.ones((1, *source), int), target)[0]
+    for counted in (p.stored(), p.weight != 0, p.weight):
         fan_out = p.fan_out(counted, source, target)
         expected = np.zeros(source, np.int64)
         for j, _, w in synapses:
@@ -167,9 +172,10 @@ def test_sum_pooling_is_torchs_average_times_its_size(case: tuple[SumPool2d, Sha
     assert np.array_equal(p.weighted_sum(p.weight, s, target), expected * int(p.weight))
 
 
+@pytest.mark.parametrize("piece", [1, 3, connectivity._PIECE])
 @quick
 @given(source=shapes, target=shapes, rng=seeds)
-def test_sparse(source: Shape, target: Shape, rng: Any) -> None:
+def test_sparse(piece: int, source: Shape, target: Shape, rng: Any) -> None:
     n_source, n_target = int(np.prod(source)), int(np.prod(target))
     fan_out = rng.integers(0, n_target + 2, n_source)
     indptr = np.concatenate([[0], np.cumsum(fan_out)])
@@ -185,7 +191,9 @@ def test_sparse(source: Shape, target: Shape, rng: Any) -> None:
         for j in range(n_source)
         for k in range(indptr[j], indptr[j + 1])
     ]
-    check_against(p, synapses, source, target, rng)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connectivity, "_PIECE", piece)
+        check_against(p, synapses, source, target, rng)
     assert p.dense_macs(source, target) == n_source * n_target
 
 
@@ -321,3 +329,39 @@ def test_arrays_are_copied_and_read_only() -> None:
     s = Sparse(indptr=[0, 1], indices=indices, weight=[1], **ENDS)
     indices[0] = 9
     assert s.indices.tolist() == [0]
+
+
+def test_what_nobody_can_write_to_is_shared() -> None:
+    """So that neither a pass nor a file copies hundreds of megabytes."""
+    weight, indices = np.arange(3, dtype=np.int8), np.arange(3, dtype=np.int32)
+    for array in (weight, indices):
+        array.flags.writeable = False
+    p = Sparse(indptr=[0, 3], indices=indices, weight=weight, **ENDS)
+    assert p.weight is weight
+    assert p.indices is indices
+    delayed = replace(p, delay_steps=1)
+    assert delayed.weight is weight
+    assert delayed.indices is indices
+    assert delayed.indptr is p.indptr
+    # A view of what may be written to, another type, order or class: a copy.
+    base = np.arange(3, dtype=np.int8)
+    view = base[:]
+    view.flags.writeable = False
+    s = Sparse(indptr=[0, 3], indices=np.arange(3), weight=view, **ENDS)
+    base[0] = 7
+    assert s.weight.tolist() == [0, 1, 2]
+    fortran = np.ones((2, 3), np.int8, order="F")
+    fortran.flags.writeable = False
+    assert Dense(weight=fortran, **ENDS).weight.flags.c_contiguous
+
+
+def test_targets_are_held_in_32_bits_where_they_fit() -> None:
+    for indices in ([], [0], [2**31 - 1], [-(2**31)], np.array([5], np.uint64)):
+        p = sparse(indptr=[0, len(indices)], indices=indices, weight=np.ones(len(indices), int))
+        assert p.indices.dtype == np.int32
+        assert p.indptr.dtype == np.int64
+        assert p.indices.tolist() == list(indices)
+    for indices in ([2**31], [-(2**31) - 1]):
+        p = sparse(indptr=[0, 1], indices=indices, weight=[1])
+        assert p.indices.dtype == np.int64
+        assert p.indices.tolist() == indices

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from spikegraph.export.container import (
     ContainerWriter,
     Json,
+    Wider,
     container_kind,
     read,
     read_container,
@@ -99,6 +100,30 @@ def test_big_endian_arrays_come_back_little_endian(tmp_path: Path, dtype: str) -
     read = read_container(tmp_path / "a.h5", "run")["a"]
     assert read.dtype == np.dtype(dtype).newbyteorder("<")
     assert read.tolist() == [1, 2, 300]
+
+
+@pytest.mark.parametrize("n", [0, 3, 128, 129, 5000])
+def test_array_that_is_narrower_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int) -> None:
+    """The file and its checksum are those of the wide array; `narrow` gives the narrow one back where it is packed."""
+    monkeypatch.setattr(tree, "_PIECE", 800)
+    array = np.arange(-1, n - 1, dtype=np.int32)
+    for name, value in (("a", array.astype(np.int64)), ("b", Wider(value=array, dtype=np.int64))):
+        write_container(tmp_path / name, "run", {"x": value, "y": np.arange(9)})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    wide, narrow = read_container(tmp_path / "b", "run")["x"], read_container(tmp_path / "b", "run", narrow=True)["x"]
+    assert wide.dtype == np.int64
+    assert narrow.dtype == (np.int32 if n > 128 else np.int64)  # 128 · 8 = 1024 bytes: not packed
+    assert wide.tolist() == narrow.tolist() == array.tolist()
+
+
+@pytest.mark.parametrize("number", [2**31 - 1, 2**31, -(2**31), -(2**31) - 1, 2**32, 2**63 - 1])
+def test_number_that_is_too_wide_to_narrow(tmp_path: Path, number: int) -> None:
+    array = np.zeros((700, 3), np.int64)
+    array[-1, -1] = number
+    write_container(tmp_path / "a", "run", {"x": array})
+    found = read_container(tmp_path / "a", "run", narrow=True)["x"]
+    assert found.dtype == (np.int32 if -(2**31) <= number < 2**31 else np.int64)
+    assert np.array_equal(found, array)
 
 
 def test_array_that_is_not_contiguous(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikegraph.export import formats
+from spikegraph.export import container, formats, hdf5
 from spikegraph.export.coding import InputCoding, Readout
 from spikegraph.export.container import Json, read_container, tree_checksum, write_container
 from spikegraph.export.errors import FileFormatError, GraphError, OptionError, SpikegraphError
@@ -560,3 +560,48 @@ def test_other_suffix(tmp_path: Path, name: str, match: str) -> None:
         formats.save(small(), tmp_path / name)
     with pytest.raises(OptionError, match=match):
         formats.load(tmp_path / name)
+
+
+def large_sparse() -> Graph:
+    n = 300
+    k = np.arange(20 * n)
+    return Graph(
+        inputs={"in": Input(shape=(n,))},
+        populations={"n": Population(shape=(n,), threshold_mant=5)},
+        projections={
+            "w": Sparse(
+                source="in", target="n", indptr=np.arange(n + 1) * 20, indices=k * 7919 % n, weight=k * 31 % 255 - 127
+            )
+        },
+        outputs={"out": Output(population="n")},
+        n_steps=3,
+    )
+
+
+def test_targets_are_int64_in_the_file_however_memory_holds_them(tmp_path: Path) -> None:
+    graph, path = large_sparse(), tmp_path / "g.h5"
+    assert graph.projections["w"].indices.dtype == np.int32
+    # What the first spikegraph, which held them as int64, gave.
+    assert graph_checksum(graph) == "bbf83215f6d5bd94a29c6dbe19aef417bbb52ef07dd070079a38fc937504ad16"
+    save_graph(graph, path)
+    with h5py.File(path) as file:
+        stored = file["projections/w/indices"]
+        assert stored.dtype == np.int64
+        assert np.array_equal(stored[()], graph.projections["w"].indices)
+    loaded = load_graph(path).projections["w"]
+    assert loaded.indices.dtype == np.int32
+    assert graph_checksum(load_graph(path)) == graph_checksum(graph)
+
+
+def test_a_file_is_not_copied_once_more_to_become_a_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, trees = tmp_path / "g.h5", []
+    save_graph(large_sparse(), path)
+
+    def kept(*arguments: Any, **options: Any) -> dict[str, Any]:
+        trees.append(container.read_container(*arguments, **options))
+        return trees[-1]
+
+    monkeypatch.setattr(hdf5, "read_container", kept)
+    loaded, read = load_graph(path).projections["w"], trees[0]["projections"]["w"]
+    assert loaded.weight is read["weight"]
+    assert loaded.indices is read["indices"]

@@ -251,6 +251,43 @@ def test_neurons_at_rest_wake_and_their_past_is_gone() -> None:
     assert_native(graph, {"in": raster})
 
 
+@pytest.mark.parametrize("level", HERE)
+@pytest.mark.parametrize("largest", [127, 32767])
+@pytest.mark.parametrize("values", [(0, 1), (-3, 3)])
+def test_rows_of_every_length_and_neurons_that_wake(level: str, largest: int, values: tuple[int, int]) -> None:
+    """Rows longer than what is fetched ahead, empty ones, many spikes and few, most targets asleep and none."""
+    rng = np.random.default_rng(largest)
+    n_source, n_target, n_steps = 900, 5000, 8
+    fan_out = rng.choice([0, 1, 15, 16, 17, 600], n_source)
+    graph = Graph(
+        inputs={"in": Input(shape=(n_source,), min_value=values[0], max_value=values[1])},
+        populations={"n": Population(shape=(10, 50, 10), threshold_mant=largest, decay_v=4096)},
+        projections={
+            "p": Sparse(
+                source="in",
+                target="n",
+                indptr=np.concatenate([[0], np.cumsum(fan_out)]),
+                indices=rng.integers(0, n_target, fan_out.sum()),
+                weight=rng.integers(-largest, largest + 1, fan_out.sum()),
+            ),
+            "back": Sparse(
+                source="n",
+                target="n",
+                delay_steps=1,
+                indptr=np.arange(n_target + 1) * 2,
+                indices=rng.integers(0, n_target, 2 * n_target),
+                weight=rng.integers(-100, 101, 2 * n_target),
+            ),
+        },
+        outputs={"out": Output(population="n")},
+        n_steps=n_steps,
+    )
+    raster = np.zeros((n_steps, 1, n_source), np.int8)
+    for step, n_events in enumerate([1, 3, 5, 900, 0, 0, 20, 300]):
+        raster[step, 0, rng.choice(n_source, n_events, replace=False)] = values[1]
+    assert_native(untapped(graph), {"in": raster}, level=level)
+
+
 def test_an_interrupt_stops_in_the_middle_of_a_sample() -> None:
     graph = layer(4, 20_000, np.ones((20_000, 4)), n_steps=400_000, bias_mant=1)
     program, raster = compile_program(graph), np.ones((400_000, 2, 4), np.int8)
