@@ -55,7 +55,7 @@ def _require_range(name: str, node: Input, spikes: Spikes) -> None:
     elif spikes.dtype.kind in "iub":
         dtype, (least, most) = spikes.dtype, _range(spikes)
     else:
-        raise DataError(f"raster {name}", f"is of {spikes.dtype}, expected integers {low}…{high}", _REMEDY)
+        raise DataError(f"raster {name}", f"holds numbers of {spikes.dtype}, expected integers {low}…{high}", _REMEDY)
     if not low <= least <= most <= high:
         raise DataError(f"raster {name}", f"holds {least}…{most} ({dtype}), expected integers {low}…{high}", _REMEDY)
 

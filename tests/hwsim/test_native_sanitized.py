@@ -20,8 +20,11 @@ library = ctypes.CDLL(sys.argv[1])
 library.sg_run.restype = library.sg_level.restype = ctypes.c_int64
 native.kernel = lambda: library
 native.kernel.cache_clear = lambda: None
-import test_native as tests
+import test_inputs, test_native as tests, test_until_decision
 tests.test_random_graphs()
+test_inputs.test_random_graphs()
+test_until_decision.test_random_graphs()
+test_until_decision.test_random_pipelined_graphs()
 tests.test_random_pipelined_graphs()
 tests.test_threads_do_not_change_a_bit()
 tests.test_graded_values_of_each_width()
