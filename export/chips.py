@@ -52,6 +52,73 @@ class Flag(_Sourced):
     value: bool
 
 
+class Limit(_Sourced):
+    """How much of something a core has at most."""
+
+    maximum: int = Field(ge=1)
+
+
+class Mesh(_Sourced):
+    """Tiles of cores on a grid, between which messages travel first east or west, then north or south."""
+
+    columns: int = Field(ge=1)
+    rows: int = Field(ge=1)
+    cores_per_tile: int = Field(ge=1)
+
+    @property
+    def cores(self) -> int:
+        """Number of cores."""
+        return self.columns * self.rows * self.cores_per_tile
+
+
+class Packing(_Sourced):
+    """How the synapses that one axon reaches lie in a core's memory: blocks with a header, each in whole words.
+
+    Attributes
+    ----------
+    word_bits, header_bits, synapses_per_block : int
+    weight_bits, index_bits : tuple of int
+        Widths that there are, rising; a list that covers its targets without a gap needs no index.
+    sign_bits : int
+        A weight of n bits holds multiples of 2 ** (8 + sign_bits - n).
+    delay_bits : int
+        Beside every weight of a projection with a delay of its own beyond the one step of delivery.
+    """
+
+    word_bits: int = Field(ge=1)
+    header_bits: int = Field(ge=0)
+    synapses_per_block: int = Field(ge=1)
+    weight_bits: tuple[int, ...]
+    index_bits: tuple[int, ...]
+    sign_bits: int
+    delay_bits: int
+
+
+class CoreLimits(BaseModel):
+    """What one core holds, and where the cores are. What is not published has no entry.
+
+    Attributes
+    ----------
+    mesh : Mesh
+    neurons, synapse_bits : Limit
+    packing : Packing
+    axons_in, axons_out : Limit, optional
+        Source neurons that reach a core; entries (neuron, core that it reaches).
+    decay_profiles, threshold_profiles : Limit, optional
+        Different decays and refractory periods, and different thresholds, in one core.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    mesh: Mesh
+    neurons: Limit
+    synapse_bits: Limit
+    packing: Packing
+    axons_in: Limit | None = None
+    axons_out: Limit | None = None
+    decay_profiles: Limit | None = None
+    threshold_profiles: Limit | None = None
+
+
 class Chip(BaseModel):
     """Limits of one chip.
 
@@ -63,6 +130,8 @@ class Chip(BaseModel):
     reset : Resets
     graded_input, max_spikes : Flag
         Whether an input spike may carry a number; whether neurons can be limited to so many spikes.
+    core : CoreLimits, optional
+        Without it nothing can be placed on the chip.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -80,6 +149,7 @@ class Chip(BaseModel):
     reset: Resets
     graded_input: Flag
     max_spikes: Flag
+    core: CoreLimits | None = None
 
     def with_weight_bits(self, bits: int) -> Chip:
         """Return the profile with signed weights of so many bits (2…16), step 1."""

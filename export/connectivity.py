@@ -93,6 +93,13 @@ class Connectivity(ABC):
         negative, positive = (self.weighted_sum(part, ones, target)[0] for part in parts)
         return negative, positive
 
+    @abstractmethod
+    def synapses(self, source: Shape, target: Shape) -> tuple[Array, Array, Array]:
+        """List the stored synapses: their source neuron, target neuron and place in the weight, each of int64 (n,).
+
+        All three count through flattened arrays in C order. Synapses come in no particular order.
+        """
+
     def dense_macs(self, source: Shape, target: Shape) -> int:
         """Multiply-accumulates of the same layer in a dense network, evaluated once."""
         return int(self.fan_out(self.stored(), source, target).sum())
@@ -119,6 +126,11 @@ class DenseConnectivity(Connectivity):
 
     def fan_out(self, counted: Array, source: Shape, target: Shape) -> Array:
         return np.asarray((counted != 0).sum(axis=0, dtype=np.int64)).reshape(source)
+
+    def synapses(self, source: Shape, target: Shape) -> tuple[Array, Array, Array]:
+        n_target, n_source = self.weight.shape
+        targets, sources = np.divmod(np.arange(n_target * n_source), n_source)
+        return sources, targets, np.arange(n_target * n_source)
 
 
 class _Window:
@@ -154,6 +166,11 @@ class _Window:
 def _pair(value: int | Shape) -> Shape:
     pair: Any = value if np.ndim(value) else (value, value)
     return tuple(index(v) for v in pair)
+
+
+def _numbered(shape: Shape) -> Array:
+    """Number the places of an array of this shape in C order."""
+    return np.arange(prod(shape)).reshape(shape)
 
 
 def _window_problem(window: _Window, source: Shape, target: Shape, channels: int) -> str | None:
@@ -234,6 +251,20 @@ class Conv2dConnectivity(Connectivity):
             counts[source_slices] += per_group[:, :, row, column].reshape(self.groups * per_in, 1, 1)
         return counts
 
+    def synapses(self, source: Shape, target: Shape) -> tuple[Array, Array, Array]:
+        sources, targets = _numbered(source), _numbered(target)
+        per_out, per_in = self.weight.shape[0] // self.groups, self.weight.shape[1]
+        taps = []
+        for row, column, source_slices, target_slices in self._window().taps(source[1:], target[1:]):
+            for group in range(self.groups):
+                into = slice(group * per_out, (group + 1) * per_out)
+                s = sources[group * per_in : (group + 1) * per_in][source_slices][None]
+                t = targets[into][target_slices][:, None]
+                w = _numbered(self.weight.shape)[into, :, row, column][:, :, None, None]
+                taps.append(np.stack([a.ravel() for a in np.broadcast_arrays(s, t, w)]))
+        s, t, w = np.concatenate(taps, axis=1) if taps else np.zeros((3, 0), np.int64)
+        return s, t, w
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SumPool2dConnectivity(Connectivity):
@@ -277,6 +308,14 @@ class SumPool2dConnectivity(Connectivity):
         for _, _, source_slices, _ in self._window().taps(source[1:], target[1:]):
             counts[source_slices] += int(counted != 0)
         return counts
+
+    def synapses(self, source: Shape, target: Shape) -> tuple[Array, Array, Array]:
+        pairs = [
+            np.stack([_numbered(source)[source_slices].ravel(), _numbered(target)[target_slices].ravel()])
+            for _, _, source_slices, target_slices in self._window().taps(source[1:], target[1:])
+        ]
+        s, t = np.concatenate(pairs, axis=1) if pairs else np.zeros((2, 0), np.int64)
+        return s, t, np.zeros_like(s)
 
 
 def _whole(array: Array) -> bool:
@@ -348,6 +387,10 @@ class SparseConnectivity(Connectivity):
                 np.add.at(sums, indices[counted], weight[counted].astype(np.int64))
         return negative.reshape(target), positive.reshape(target)
 
+    def synapses(self, source: Shape, target: Shape) -> tuple[Array, Array, Array]:
+        sources = np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
+        return sources, self.indices.astype(np.int64), np.arange(len(self.indices))
+
     def dense_macs(self, source: Shape, target: Shape) -> int:
         return prod(source) * prod(target)
 
@@ -376,6 +419,10 @@ class OneToOneConnectivity(Connectivity):
 
     def fan_out(self, counted: Array, source: Shape, target: Shape) -> Array:
         return per_neuron((counted != 0).astype(np.int64), source)
+
+    def synapses(self, source: Shape, target: Shape) -> tuple[Array, Array, Array]:
+        place = per_neuron(np.arange(self.weight.size).reshape(self.weight.shape), source)
+        return np.arange(place.size), np.arange(place.size), place.ravel()
 
 
 def per_neuron(parameter: Array, shape: Shape) -> Array:

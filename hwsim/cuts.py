@@ -1,0 +1,104 @@
+"""Populations → groups of neurons that a core can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from spikegraph.export.chips import Chip
+from spikegraph.export.connectivity import Array
+from spikegraph.export.errors import ChipError
+from spikegraph.export.graph import Graph
+from spikegraph.hwsim.packing import AXONS_IN, AXONS_OUT, DECAYS, MEMORY, NEURONS, THRESHOLDS, Demand, groups
+
+REMEDIES = {
+    NEURONS: "use fewer neurons, or a chip with larger cores",
+    MEMORY: "prune synapses, use convolutions or fewer weight bits, or a chip with more memory",
+    AXONS_IN: "let fewer neurons reach it: pool before it, use a stride, or prune",
+    AXONS_OUT: "let its neurons reach fewer cores: make the population behind it smaller",
+    DECAYS: "let more neurons share their decays",
+    THRESHOLDS: "let more neurons share their threshold",
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cut:
+    """A population in equal groups, one a core.
+
+    Parameters
+    ----------
+    group_of : ndarray of int64 (n,)
+        The group of each neuron, neurons in C order.
+    loads : mapping of resource → ndarray of int64 (n_groups,)
+    binding : str
+        The resource that asks for so many groups.
+    """
+
+    group_of: Array
+    loads: Mapping[str, Array]
+    binding: str
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups."""
+        return len(self.loads[NEURONS])
+
+
+def limits_of(chip: Chip) -> dict[str, int]:
+    """Return the limits of one core, by resource; a resource whose limit is not published is absent."""
+    return {name: limit.maximum for name in REMEDIES if (limit := getattr(chip.core, name)) is not None}
+
+
+def cut(graph: Graph, population: str, chip: Chip, *, at_least: int = 1, by_pixel: bool = True) -> Cut:
+    """Cut a population into the fewest groups that fit; channel by channel or pixel by pixel, whichever is better.
+
+    Parameters
+    ----------
+    graph : Graph
+        Pipelined.
+    population : str
+    chip : Chip
+        With cores.
+    at_least : int
+        Number of groups to begin with.
+    by_pixel : bool
+        Whether to try to cut pixel by pixel.
+
+    Raises
+    ------
+    ChipError
+        Not even one neuron of it fits into a core.
+    """
+    shape = graph.populations[population].shape
+    numbers = np.arange(graph.populations[population].n).reshape(shape)
+    orders = [numbers.ravel()]
+    if by_pixel and len(shape) == 3 and shape[0] > 1:
+        orders.append(np.moveaxis(numbers, 0, -1).ravel())
+    tried = [_in_order(graph, population, order, chip, at_least) for order in orders]
+    return min(tried, key=lambda c: (c.n_groups, int(c.loads[AXONS_IN].sum())))
+
+
+def _in_order(graph: Graph, population: str, order: Array, chip: Chip, n_groups: int) -> Cut:
+    if chip.core is None:
+        raise ChipError(f"chip {chip.name!r}", "has no cores to place on", "choose loihi1 or loihi2")
+    demand, limits = Demand(graph, population, order, chip.core.packing), limits_of(chip)
+    n_groups, binding = min(max(n_groups, -(-demand.n // limits[NEURONS])), demand.n), NEURONS
+    while True:
+        loads = demand.loads(n_groups)
+        excess = {name: int(loads[name].max()) / limits[name] for name in loads if name in limits}
+        worst = max(excess, key=lambda name: excess[name])
+        if excess[worst] <= 1:
+            group_of = np.empty(demand.n, np.int64)
+            group_of[order] = groups(demand.n, n_groups)
+            return Cut(group_of=group_of, loads=loads, binding=binding)
+        if n_groups == demand.n or n_groups > chip.core.mesh.cores:
+            found, limit = int(loads[worst].max()), limits[worst]
+            where = f"{population} on {chip.name}"
+            if n_groups == demand.n:
+                raise ChipError(where, f"one neuron needs {found:,} {worst}, a core has {limit:,}", REMEDIES[worst])
+            what = f"needs {found:,} {worst} a core even over {n_groups} cores, a core has {limit:,}"
+            raise ChipError(where, f"{what} and the chip {chip.core.mesh.cores} cores", REMEDIES[worst])
+        binding = worst
+        n_groups = min(max(n_groups + 1, int(n_groups * min(excess[worst], 2))), demand.n)

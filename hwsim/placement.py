@@ -1,0 +1,156 @@
+"""Populations → cores: each population cut into groups that a core can hold, the cores laid on the chip's mesh.
+
+A core holds neurons of one population. Populations are cut into equal groups, as few as the chip's limits allow. Nothing
+is random: the same graph lies in the same place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from scipy.sparse import coo_array, csr_array
+
+from spikegraph.export.check import require_legal
+from spikegraph.export.chips import Chip
+from spikegraph.export.connectivity import Array
+from spikegraph.export.errors import ChipError
+from spikegraph.export.graph import Graph, Projection
+from spikegraph.export.passes import pipelined
+from spikegraph.hwsim.cuts import REMEDIES, Cut, cut, limits_of
+from spikegraph.hwsim.mesh import arranged, hops, in_order
+from spikegraph.hwsim.packing import AXONS_OUT
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Placement:
+    """Where each neuron is.
+
+    Parameters
+    ----------
+    chip : str
+    core_of : mapping of population → ndarray of int64 (n,)
+        The core of each neuron, neurons in C order.
+    population : tuple of str (n_cores,)
+        The population that each core holds a part of.
+    tiles : ndarray of int64 (n_cores, 2)
+        The tile (column, row) of each core.
+    start_step : ndarray of int64 (n_cores,)
+        The step of the chip in which a sample starts in each core.
+    loads : mapping of resource → ndarray of int64 (n_cores,)
+        What each core holds: neurons, synapse_bits, axons_in, axons_out, decay_profiles, threshold_profiles.
+    limits : mapping of resource → int
+        What a core may hold; a resource whose limit is not published is absent.
+    traffic : ndarray of int64 (n_cores, n_cores)
+        How many neurons of one core reach the other: the messages if each neuron fires once.
+    """
+
+    chip: str
+    core_of: Mapping[str, Array]
+    population: tuple[str, ...]
+    tiles: Array
+    start_step: Array
+    loads: Mapping[str, Array]
+    limits: Mapping[str, int]
+    traffic: Array
+
+    @property
+    def n_cores(self) -> int:
+        """Number of cores in use."""
+        return len(self.population)
+
+    @property
+    def n_tiles(self) -> int:
+        """Number of tiles in use."""
+        return len(np.unique(self.tiles, axis=0))
+
+    @property
+    def hops(self) -> int:
+        """Hops between tiles if each neuron fires once."""
+        return int(hops(self.traffic, self.tiles).sum())
+
+
+def place(graph: Graph, chip: Chip, *, naive: bool = False) -> Placement:
+    """Place a graph on a chip.
+
+    Parameters
+    ----------
+    graph : Graph
+        Pipelined or not; what is placed is the pipelined graph.
+    chip : Chip
+    naive : bool
+        Cut channel by channel and fill tile after tile: for comparison.
+
+    Raises
+    ------
+    GraphError
+        The graph is not legal on the chip, or a loop is too short for its clock.
+    ChipError
+        The chip has no cores to place on, or is too small: names the limit that binds and what to change.
+    """
+    if chip.core is None:
+        raise ChipError(f"chip {chip.name!r}", "has no cores to place on", "choose loihi1 or loihi2")
+    require_legal(graph, chip)
+    if not any(p.start_step for p in graph.populations.values()):
+        graph = pipelined(graph)
+    cuts = {name: cut(graph, name, chip, by_pixel=not naive) for name in graph.populations}
+    limits = limits_of(chip)
+    while True:
+        core_of = _numbered(cuts)
+        population = tuple(name for name, c in cuts.items() for _ in range(c.n_groups))
+        if len(population) > chip.core.mesh.cores:
+            raise _too_many(cuts, chip)
+        sent = {name: destinations(graph, name, core_of, len(population)) for name in graph.populations}
+        axons_out = sum(np.bincount(core_of[n], np.diff(m.indptr), len(population)) for n, m in sent.items())
+        over = {population[core] for core in np.flatnonzero(axons_out > limits.get(AXONS_OUT, np.inf))}
+        if not over:
+            break
+        for name in over:  # smaller groups send less each
+            cuts[name] = cut(graph, name, chip, at_least=cuts[name].n_groups + 1, by_pixel=not naive)
+    traffic = np.zeros((len(population), len(population)), np.int64)
+    for name, matrix in sent.items():
+        np.add.at(traffic, (np.repeat(core_of[name], np.diff(matrix.indptr)), matrix.indices), 1)
+    loads = {r: np.concatenate([c.loads[r] for c in cuts.values()]) for r in next(iter(cuts.values())).loads}
+    return Placement(
+        chip=chip.name,
+        core_of=core_of,
+        population=population,
+        tiles=in_order(len(population), chip.core.mesh) if naive else arranged(traffic, chip.core.mesh),
+        start_step=np.array([graph.populations[name].start_step for name in population]),
+        loads=loads | {AXONS_OUT: np.asarray(axons_out, np.int64)},
+        limits=limits,
+        traffic=traffic,
+    )
+
+
+def reach(graph: Graph, p: Projection, core_of: Mapping[str, Array], n_cores: int) -> csr_array:
+    """Count the synapses that each source neuron of a projection has in each core: (n_source, n_cores)."""
+    source, target = graph.shape_of(p.source), graph.shape_of(p.target)
+    sources, targets, _ = p.synapses(source, target)
+    pairs = (np.ones(len(sources), np.int64), (sources, core_of[p.target][targets]))
+    return csr_array(coo_array(pairs, shape=(prod(source), n_cores)))  # which adds up what meets
+
+
+def destinations(graph: Graph, source: str, core_of: Mapping[str, Array], n_cores: int) -> csr_array:
+    """Mark the cores that each neuron of a source reaches, by whatever projection: (n_source, n_cores), stored ones."""
+    total = csr_array((prod(graph.shape_of(source)), n_cores), dtype=np.int64)
+    for p in graph.projections.values():
+        if p.source == source:
+            total = csr_array(total + reach(graph, p, core_of, n_cores))
+    total.data[:] = 1
+    return total
+
+
+def _numbered(cuts: Mapping[str, Cut]) -> dict[str, Array]:
+    first = np.cumsum([0, *(c.n_groups for c in cuts.values())])
+    return {name: c.group_of + first[k] for k, (name, c) in enumerate(cuts.items())}
+
+
+def _too_many(cuts: Mapping[str, Cut], chip: Chip) -> ChipError:
+    largest = max(cuts, key=lambda name: cuts[name].n_groups)
+    needs = ", ".join(f"{name} {c.n_groups} for its {c.binding}" for name, c in cuts.items())
+    n_cores = sum(c.n_groups for c in cuts.values())
+    what = f"the graph needs {n_cores} cores ({needs}), the chip has {chip.core.mesh.cores if chip.core else 0}"
+    return ChipError(f"chip {chip.name!r}", what, f"begin with {largest}: {REMEDIES[cuts[largest].binding]}")
