@@ -169,7 +169,7 @@ def _pair(value: int | Shape) -> Shape:
 
 
 def _numbered(shape: Shape) -> Array:
-    """Number the places of an array of this shape in C order."""
+    """Return the places of an array of this shape, numbered in C order."""
     return np.arange(prod(shape)).reshape(shape)
 
 

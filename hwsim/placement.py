@@ -1,7 +1,7 @@
 """Populations → cores: each population cut into groups that a core can hold, the cores laid on the chip's mesh.
 
-A core holds neurons of one population. Populations are cut into equal groups, as few as the chip's limits allow. Nothing
-is random: the same graph lies in the same place.
+A core holds neurons of one population. Populations are cut into equal groups, as few as the chip's limits allow.
+Nothing is random: the same graph lies in the same place.
 """
 
 from __future__ import annotations
