@@ -78,7 +78,7 @@ def place(graph: Graph, chip: Chip, *, naive: bool = False) -> Placement:
     Parameters
     ----------
     graph : Graph
-        Pipelined or not; what is placed is the pipelined graph.
+        What is placed is the pipelined graph, unless every projection has a delay already.
     chip : Chip
     naive : bool
         Cut channel by channel and fill tile after tile: for comparison.
@@ -93,7 +93,7 @@ def place(graph: Graph, chip: Chip, *, naive: bool = False) -> Placement:
     if chip.core is None:
         raise ChipError(f"chip {chip.name!r}", "has no cores to place on", "choose loihi1 or loihi2")
     require_legal(graph, chip)
-    if not any(p.start_step for p in graph.populations.values()):
+    if any(p.delay_steps == 0 for p in graph.projections.values()):
         graph = pipelined(graph)
     cuts = {name: cut(graph, name, chip, by_pixel=not naive) for name in graph.populations}
     limits = limits_of(chip)
