@@ -26,7 +26,7 @@ typedef struct { /* the neurons of one population, one sample */
   int64_t *x, *trace_x;
   int32_t *u, *v, *held, *n_spikes, *before_reset;
   int16_t *fired; /* 0 or 1; as wide as the narrowest sums, so that they vectorize together */
-  uint8_t *awake;
+  uint8_t *awake, *active;
 } cells;
 
 typedef struct {
@@ -157,6 +157,7 @@ static size_t lay_out(const sg_plan *plan, workspace *w, char *base) {
     FIELD(n_spikes, p->general || p->may_hold ? n * 4 : 0);
     FIELD(fired, n * 2);
     FIELD(awake, padded(rows_of(p->n)));
+    FIELD(active, p->general ? n : 0);
 #undef FIELD
   }
   return at;
@@ -259,6 +260,29 @@ static int64_t summed(const events *e, const int64_t *each, int64_t alike) {
   return sum;
 }
 
+/* What spikes add to counts that are finer than a node's. */
+static void tally_spikes(const events *e, const int64_t *ptr, const int32_t *pairs, int64_t n_steps, int64_t *counts) {
+  if (!ptr) return;
+  for (int64_t k = 0; k < e->n; k++)
+    for (int64_t at = ptr[e->index[k]]; at < ptr[e->index[k] + 1]; at++)
+      counts[pairs[2 * at] * n_steps] += pairs[2 * at + 1];
+}
+
+/* The same for the active updates of neurons first … last - 1; returns the run to go on with. */
+static int64_t tally_active(const sg_population *p, const cells *c, int64_t run, int64_t first, int64_t last,
+                            int64_t n_steps, int64_t *counts) {
+  while (run < p->n_runs && p->runs[2 * run] <= first) run++;
+  for (; run < p->n_runs; run++) {
+    const int64_t end = p->runs[2 * run] < last ? p->runs[2 * run] : last;
+    int64_t active = 0;
+    for (int64_t i = first; i < end; i++) active += c->active[i];
+    counts[p->runs[2 * run + 1] * n_steps] += active;
+    first = end;
+    if (p->runs[2 * run] >= last) break;
+  }
+  return run;
+}
+
 static void copy_trace(const sg_population *p, const cells *c, int64_t from, size_t n, int64_t to) {
   memcpy(p->trace_x + to, c->trace_x + from, n * 8);
   memcpy(p->trace_u + to, c->u + from, n * 4);
@@ -286,6 +310,7 @@ static int step_population(const sg_plan *plan, workspace *w, const level *f, in
     if (!in->n) continue;
     COUNT(q->sops_slot) = summed(in, q->fan_out, q->fan_out_each);
     COUNT(q->effective_slot) = summed(in, q->effective, q->effective_each);
+    tally_spikes(in, q->tally_ptr, q->tally, plan->n_steps, counts + step);
     f->add_events(q, in, c->sums, p->sum_bytes, c->awake, n_rows);
     if (p->general) { /* each projection is shifted by its own exponent */
       f->fold(c->sums, p->sum_bytes, q->exponent, p->n, c->x);
@@ -297,12 +322,14 @@ static int step_population(const sg_plan *plan, workspace *w, const level *f, in
   update_function update = f->update_general;
   if (!p->general)
     update = f->updates[p->sum_bytes == 4][6 * p->current + p->path];
+  int64_t run = 0;
   for (int64_t row = 0; row < n_rows; row++) {
     if (!c->awake[row] && !p->biased) continue;
     const int64_t first = row * SG_ROW, last = first + SG_ROW < p->n ? first + SG_ROW : p->n;
     const int64_t before = total.spikes;
     update(p, c, first, first + (last - first + 31) / 32 * 32, &total);
     c->awake[row] = total.rest != 0;
+    run = tally_active(p, c, run, first, last, plan->n_steps, counts + step);
     if (p->trace_x) copy_trace(p, c, first, (size_t)(last - first), (step * plan->n_samples + sample) * p->n + first);
     const int64_t fired = total.spikes - before;
     if (fired) {
@@ -315,6 +342,7 @@ static int step_population(const sg_plan *plan, workspace *w, const level *f, in
     c->sums = c->before;
     c->before = sums;
   }
+  tally_spikes(out, p->tally_ptr, p->tally, plan->n_steps, counts + step);
   COUNT(self->spikes_slot) = total.spikes;
   COUNT(p->active_slot) = total.active;
   COUNT(p->wraps_slot) = total.wraps;

@@ -33,6 +33,8 @@ typedef struct { /* Rows of a source neuron are contiguous. Indices of neurons a
   const int64_t *fan_out, *effective; /* per source neuron; NULL if all are alike */
   int64_t fan_out_each, effective_each;
   int64_t sops_slot, effective_slot;
+  const int64_t *tally_ptr; /* what a spike of each source neuron adds in which slot: see tally.py; NULL if nothing */
+  const int32_t *tally;     /* pairs (slot, amount) */
 } sg_projection;
 
 typedef struct {
@@ -47,6 +49,10 @@ typedef struct {
   int64_t n_projections;
   const sg_projection *projections;
   int64_t active_slot, wraps_slot, saturations_slot;
+  const int64_t *tally_ptr; /* what a spike of each neuron adds, as in sg_projection */
+  const int32_t *tally;
+  int64_t n_runs;          /* neurons in a row whose active updates count in the same slot; 0 if nobody asks */
+  const int32_t *runs;     /* pairs (end, slot) */
   int64_t *trace_x;      /* (n_steps, n_samples, n) each, or NULL */
   int32_t *trace_u, *trace_v, *trace_before;
   uint8_t *trace_s;

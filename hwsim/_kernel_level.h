@@ -385,6 +385,7 @@ TARGET static void LEVEL(update_general)(const sg_population *p, cells *c, int64
   int32_t *restrict us = c->u + first, *restrict vs = c->v + first, *restrict helds = c->held + first, *restrict counts = c->n_spikes + first;
   int16_t *restrict fired = c->fired + first;
   int32_t *restrict before_reset = c->before_reset + first;
+  uint8_t *restrict actives = c->active + first;
   int64_t *restrict trace_x = c->trace_x + first;
   const int32_t *restrict keep_u = p->keep_u + first, *restrict keep_v = p->keep_v + first;
   const int32_t *restrict thresholds = p->threshold + first, *restrict biases = p->bias + first;
@@ -406,7 +407,9 @@ TARGET static void LEVEL(update_general)(const sg_population *p, cells *c, int64
     neuron.threshold = thresholds[i];
     neuron.bias = biases[i];
     sg_state state = {us[i], vs[i], helds[i], counts[i]};
-    active += (given[i] | (uint32_t)state.u | (uint32_t)state.v) != 0;
+    const uint8_t is_active = (given[i] | (uint32_t)state.u | (uint32_t)state.v) != 0;
+    actives[i] = is_active;
+    active += is_active;
     state.u = sg_wrap24(current[i]);
     const sg_fired f = sg_neuron_step(&neuron, &state, 1, 1);
     before_reset[i] = f.v_before_reset;

@@ -18,6 +18,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from spikegraph.export import fixed
 from spikegraph.export.check import Bounds, bounds
@@ -47,13 +48,15 @@ _Source = _structure("_Source", "n ring graded raster_type *raster *offsets *ind
 _Projection = _structure(
     "_Projection",
     "kind source delay exponent weight_bytes *weight row_stride *site *rows_ptr *rows *runs_ptr *runs "
-    "*row_begin *row_end *indices *fan_out *effective fan_out_each effective_each sops_slot effective_slot",
+    "*row_begin *row_end *indices *fan_out *effective fan_out_each effective_each sops_slot effective_slot "
+    "*tally_ptr *tally",
 )
 _Population = _structure(
     "_Population",
     "n source start_step sum_bytes general exponent current may_hold biased path "
     "*keep_u *keep_v *threshold *bias keep_mask sub_mask pause max_spikes n_projections *projections "
-    "active_slot wraps_slot saturations_slot *trace_x *trace_u *trace_v *trace_before *trace_s",
+    "active_slot wraps_slot saturations_slot *tally_ptr *tally n_runs *runs "
+    "*trace_x *trace_u *trace_v *trace_before *trace_s",
 )
 _Batch = _structure(
     "_Batch",
@@ -156,7 +159,7 @@ class _Plan:
     def __init__(self, program: Program) -> None:
         graph = program.graph
         # Not the program itself: this is held by a dict whose keys are programs, which must be able to go.
-        self.graph, self.depth = graph, program.depth
+        self.graph, self.depth, self.tally = graph, program.depth, program.tally
         self.names = [*graph.inputs, *(p.name for p in program.populations)]
         self.shapes = {name: graph.shape_of(name) for name in self.names}
         self.orders = {name: neuron_order(graph, name) for name in self.names}
@@ -173,6 +176,22 @@ class _Plan:
             yield from ((quantity, name) for quantity in ("active_updates", "wraps", "saturations"))
         for name in self.graph.projections:
             yield from ((quantity, name) for quantity in ("sops", "effective_sops"))
+
+    def _tallied(self, table: csr_array, order: Array | None) -> dict[str, int]:
+        """Lay out a table of `Tally`; its columns come after the slots of the nodes."""
+        rows = table if order is None else table[order]
+        pairs = np.stack([rows.indices + len(self.slots), rows.data], axis=1).astype(np.int32)
+        return {"tally_ptr": self._pointer(rows.indptr.astype(np.int64)), "tally": self._pointer(pairs)}
+
+    def _tallied_population(self, name: str) -> dict[str, int]:
+        if self.tally is None:
+            return {}
+        core = _reordered(self.tally.core_of[name], self.orders[name])
+        ends = np.append(np.flatnonzero(np.diff(core)) + 1, len(core))
+        # The first columns are those of active_updates.
+        runs = np.stack([ends, core[ends - 1] + len(self.slots)], axis=1).astype(np.int32)
+        sent = self._tallied(self.tally.sent[name], self.orders[name])
+        return {"general": True, "n_runs": len(runs), "runs": self._pointer(runs), **sent}
 
     def _pointer(self, array: Array) -> int:
         self.keep.append(array)
@@ -218,7 +237,7 @@ class _Plan:
             source=self.names.index(p.name),
             start_step=p.start_step,
             sum_bytes=sum_bytes,
-            general=general,
+            **{"general": general} | self._tallied_population(p.name),
             exponent=min(exponents, default=0),
             current=bool((p.decay_u < fixed.DECAY_ONE).any()),
             may_hold=may_hold,
@@ -251,6 +270,7 @@ class _Plan:
             row_stride=layout.row_stride,
             **{name: self._pointer(array) for name, array in layout.arrays.items()},
             **counts,
+            **(self._tallied(self.tally.delivered[q.name], order) if self.tally else {}),
             sops_slot=self.slots["sops", q.name],
             effective_slot=self.slots["effective_sops", q.name],
         )
@@ -282,14 +302,15 @@ class _Plan:
                 population.trace_u, population.trace_v = trace.u.ctypes.data, trace.v.ctypes.data
                 population.trace_before = trace.v_before_reset.ctypes.data
                 traces[name] = trace
-        counts = np.zeros((n_samples, len(self.slots), n_steps), np.int64)
+        n_slots = len(self.slots) + (self.tally.n_columns if self.tally else 0)
+        counts = np.zeros((n_samples, n_slots, n_steps), np.int64)
         batch = _Batch(
             n_steps=n_steps,
             n_total=n_steps + self.depth,
             n_samples=n_samples,
             n_sources=len(sources),
             n_populations=len(populations),
-            n_slots=len(self.slots),
+            n_slots=n_slots,
             level=level,
             sources=ctypes.addressof(sources),
             populations=ctypes.addressof(populations),
@@ -301,6 +322,7 @@ class _Plan:
         return BatchResult(
             traces={name: _channels_first(trace, self.shapes[name]) for name, trace in traces.items()},
             per_step=self._per_step(counts),
+            per_core=self._per_core(counts),
         )
 
     def _decides(self) -> int:
@@ -318,6 +340,11 @@ class _Plan:
         for name in self.graph.populations:
             per_step["neuron_updates"][name] = np.broadcast_to(np.int64(prod(self.shapes[name])), counts[:, 0].T.shape)
         return per_step
+
+    def _per_core(self, counts: Array) -> Array | None:
+        if self.tally is None:
+            return None
+        return self.tally.by_core(np.moveaxis(counts[:, len(self.slots) :], 2, 0))
 
 
 def _run_threads(library: ctypes.CDLL, batch: Any, n_threads: int) -> None:

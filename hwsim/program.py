@@ -11,6 +11,7 @@ from spikegraph.export.check import require_legal
 from spikegraph.export.connectivity import Array, Shape, per_neuron
 from spikegraph.export.graph import Graph, Projection, Reset
 from spikegraph.export.order import topological_order
+from spikegraph.hwsim.tally import Tally
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,18 +63,21 @@ class Program:
         In the order in which a step computes them.
     depth : int
         Steps that a pipelined graph needs beyond n_steps; 0 otherwise.
+    tally : Tally, optional
+        What to count for each core of a placement.
     """
 
     graph: Graph
     populations: tuple[ProgramPopulation, ...]
     depth: int
+    tally: Tally | None = None
 
 
-def compile_program(graph: Graph) -> Program:
+def compile_program(graph: Graph, tally: Tally | None = None) -> Program:
     """Compile a graph; raises `GraphError` with every problem of a graph that is not legal."""
     require_legal(graph)
     populations = tuple(_population(graph, name) for name in topological_order(graph))
-    return Program(graph=graph, populations=populations, depth=max(p.start_step for p in populations))
+    return Program(graph=graph, populations=populations, depth=max(p.start_step for p in populations), tally=tally)
 
 
 def _population(graph: Graph, name: str) -> ProgramPopulation:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from spikegraph.export import fixed
 from spikegraph.export.connectivity import Array
@@ -67,6 +68,8 @@ def run_reference(program: Program, inputs: Mapping[str, Spikes], record: Collec
     for name in graph.inputs:
         per_step["spikes"][name][:] = _per_sample(spikes[name][:n_steps] != 0, 2)
 
+    per_core = np.zeros((n_steps, n_samples, program.tally.n_columns if program.tally else 0), np.int64)
+
     for t in range(n_total):
         for population in program.populations:
             step = t - population.start_step  # the sample's own time in this population
@@ -84,6 +87,8 @@ def run_reference(program: Program, inputs: Mapping[str, Spikes], record: Collec
                 x += fixed.shift(weighted, p.projection.weight_exp)
                 per_step["sops"][p.name][step] = _per_sample((s_source != 0) * p.fan_out, 1)
                 per_step["effective_sops"][p.name][step] = _per_sample((s_source != 0) * p.effective_fan_out, 1)
+                if program.tally:
+                    per_core[step] += _tallied(s_source != 0, program.tally.delivered[p.name])
             active = (x != 0) | (state.u != 0) | (state.v != 0)
 
             u = fixed.decay(state.u, population.decay_u) + (x << fixed.ALIGN_BITS)
@@ -108,12 +113,16 @@ def run_reference(program: Program, inputs: Mapping[str, Spikes], record: Collec
             per_step["neuron_updates"][name][step] = s[0].size
             per_step["active_updates"][name][step] = _per_sample(active, 1)
             per_step["spikes"][name][step] = _per_sample(s, 1)
+            if program.tally:
+                per_core[step] += _tallied(s, program.tally.sent[name]) + _tallied(active, program.tally.active(name))
             per_step["wraps"][name][step] = _per_sample(state.u != u, 1)
             per_step["saturations"][name][step] = _per_sample(integrates & (v_before_reset != v), 1)
             if name in traces:
                 traces[name].put(step, x=x, u=state.u, v=state.v, s=s, v_before_reset=v_before_reset)
 
-    return BatchResult(traces=traces, per_step=per_step)
+    return BatchResult(
+        traces=traces, per_step=per_step, per_core=program.tally.by_core(per_core) if program.tally else None
+    )
 
 
 def _no_counts(program: Program, n_samples: int) -> dict[str, dict[str, Array]]:
@@ -124,6 +133,10 @@ def _no_counts(program: Program, n_samples: int) -> dict[str, dict[str, Array]]:
         quantity: {node: np.zeros((graph.n_steps, n_samples), np.int64) for node in nodes.get(quantity, populations)}
         for quantity in QUANTITIES
     }
+
+
+def _tallied(happened: Array, table: csr_array) -> Array:
+    return np.asarray(happened.reshape(len(happened), -1).astype(np.int64) @ table)
 
 
 def _per_sample(array: Array, first_axis: int) -> Array:

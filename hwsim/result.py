@@ -56,7 +56,10 @@ class BatchResult:
         Of the populations asked for, and of those that outputs tap.
     per_step : mapping of quantity → node → ndarray of int64 (T, B)
         See `spikegraph.hwsim.counts.QUANTITIES`.
+    per_core : ndarray of int64 (T, B, n_quantities, n_cores), or None
+        See `spikegraph.hwsim.tally.CORE_QUANTITIES`; None unless the program has a tally.
     """
 
     traces: Mapping[str, Trace]
     per_step: PerNode
+    per_core: Array | None = None

@@ -57,6 +57,17 @@ class Tally:
         """Number of counts in each step."""
         return len(CORE_QUANTITIES) * self.n_cores
 
+    def active(self, population: str) -> csr_array:
+        """Return the table of what an active update of each neuron adds."""
+        core = self.core_of[population]
+        first = _PLACE["active_updates"] * self.n_cores
+        table = (np.ones(len(core), np.int64), core + first, np.arange(len(core) + 1))
+        return csr_array(table, shape=(len(core), self.n_columns))
+
+    def by_core(self, columns: Array) -> Array:
+        """Split the last axis, the columns, into quantities and cores."""
+        return columns.reshape(*columns.shape[:-1], len(CORE_QUANTITIES), self.n_cores)
+
 
 def tally_of(graph: Graph, placement: Placement) -> Tally:
     """Tell an engine what to count for a placement of this graph."""
