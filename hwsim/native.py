@@ -186,7 +186,7 @@ class _Plan:
     def _tallied_population(self, name: str) -> dict[str, int]:
         if self.tally is None:
             return {}
-        core = _reordered(self.tally.core_of[name], self.orders[name])
+        core = _reordered(self.tally.placement.core_of[name], self.orders[name])
         ends = np.append(np.flatnonzero(np.diff(core)) + 1, len(core))
         # The first columns are those of active_updates.
         runs = np.stack([ends, core[ends - 1] + len(self.slots)], axis=1).astype(np.int32)

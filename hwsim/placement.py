@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_array, csr_array
@@ -70,6 +71,50 @@ class Placement:
     def hops(self) -> int:
         """Hops between tiles if each neuron fires once."""
         return int(hops(self.traffic, self.tiles).sum())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON: each core's place, population and loads, with its share of the chip's limits."""
+        return {
+            "chip": self.chip,
+            "tiles": self.n_tiles,
+            "limits": dict(self.limits),
+            "hops_if_all_fire_once": self.hops,
+            "cores": [
+                {
+                    "core": core,
+                    "population": self.population[core],
+                    "tile": self.tiles[core].tolist(),
+                    "loads": {name: int(load[core]) for name, load in self.loads.items()},
+                    "utilization": {name: int(self.loads[name][core]) / n for name, n in self.limits.items()},
+                }
+                for core in range(self.n_cores)
+            ],
+        }
+
+    def to_tree(self) -> dict[str, Any]:
+        """Return what a file keeps: docs/format.md, run files."""
+        arrays = {"tiles": self.tiles, "start_step": self.start_step, "traffic": self.traffic}
+        names = {"chip": self.chip, "population": list(self.population)}
+        return names | arrays | {"core_of": dict(self.core_of), "loads": dict(self.loads), "limits": dict(self.limits)}
+
+    @classmethod
+    def from_tree(cls, tree: Mapping[str, Any]) -> Placement:
+        """Rebuild a placement; raises KeyError, TypeError or ValueError if it is not one."""
+        placement = cls(
+            chip=str(tree["chip"]),
+            population=tuple(tree["population"]),
+            core_of=dict(tree["core_of"]),
+            loads=dict(tree["loads"]),
+            limits=dict(tree["limits"]),
+            **{name: np.asarray(tree[name]) for name in ("tiles", "start_step", "traffic")},
+        )
+        n = placement.n_cores
+        shapes = {"tiles": (n, 2), "start_step": (n,), "traffic": (n, n)}
+        if any(getattr(placement, name).shape != shape for name, shape in shapes.items()) or n == 0:
+            raise ValueError("its cores have no place")
+        if any(load.shape != (n,) for load in placement.loads.values()) or placement.start_step.min() < 0:
+            raise ValueError("its cores have no loads")
+        return placement
 
 
 def place(graph: Graph, chip: Chip, *, naive: bool = False) -> Placement:

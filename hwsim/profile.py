@@ -35,6 +35,7 @@ class Operation(_Figure):
 
     Attributes
     ----------
+    name : str
     counts : tuple of str
         Names of `PRICED`.
     energy_pj, time_ns : float, optional
@@ -45,6 +46,7 @@ class Operation(_Figure):
         Time that a message is under way, which keeps no core busy.
     """
 
+    name: str
     counts: tuple[str, ...] = Field(min_length=1)
     energy_pj: float | None = Field(default=None, ge=0)
     time_ns: float | None = Field(default=None, ge=0)

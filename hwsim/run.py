@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from spikegraph.export.connectivity import Array
+from spikegraph.hwsim.core_counts import CoreCounts
 from spikegraph.hwsim.counts import QUANTITIES, Counts, Until
 
 PER_SAMPLE = ("index", "label", "predicted", "decided", "decision_step")
@@ -36,6 +37,12 @@ class Run:
     counts : Counts
     dense_macs : mapping of projection → int
         Multiply-accumulates of a dense network of the same shape, once (a dense SNN would do them in every step).
+    output : str
+        The population that was read; "" in files of before 23 November 2026.
+    projections : mapping of projection → (str, str)
+        Which of `CORE_QUANTITIES` its synaptic operations are, and the population in which it ends.
+    cores : CoreCounts, optional
+        What was counted on the chip on which the graph was placed.
     traces : mapping of population → variable → ndarray (T, N, *shape)
         x, u, v, s and v_before_reset of the populations asked for. Those in a file are a `run_file.Recording`, which
         reads them when they are asked for.
@@ -56,6 +63,9 @@ class Run:
     counts: Counts
     dense_macs: Mapping[str, int]
     until: Until = "window"
+    output: str = ""
+    projections: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    cores: CoreCounts | None = None
     traces: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
@@ -71,7 +81,12 @@ class Run:
         """Return the main figures as plain JSON: means per sample, over the window (if known) and until decision."""
 
         def means(*, until_decision: bool) -> dict[str, float]:
-            return {quantity: self.counts.mean(quantity, until_decision=until_decision) for quantity in QUANTITIES}
+            nodes = {quantity: self.counts.mean(quantity, until_decision=until_decision) for quantity in QUANTITIES}
+            if self.cores is None:
+                return nodes
+            on_chip = self.cores.sums("decision" if until_decision else "window", self.decision_step)
+            hops = on_chip["hops_east_west"].sum() + on_chip["hops_north_south"].sum()
+            return nodes | {"messages": on_chip["messages_in"].sum() / len(self), "hops": hops / len(self)}
 
         macs, whole = sum(self.dense_macs.values()), self.until == "window"
         window = {"window": means(until_decision=False)} if whole else {}
@@ -111,6 +126,9 @@ class Run:
             counts=Counts.concatenate([p.counts for p in parts]),
             dense_macs=first.dense_macs,
             until=first.until,
+            output=first.output,
+            projections=first.projections,
+            cores=CoreCounts.concatenate([p.cores for p in parts if p.cores is not None]),
             output_spikes=np.concatenate(spikes) if spikes else None,
             traces=traces,
             provenance=first.provenance,

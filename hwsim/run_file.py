@@ -18,11 +18,14 @@ import numpy as np
 from spikegraph.export.connectivity import Array
 from spikegraph.export.container import ContainerWriter, Json, StoredArray, read_container
 from spikegraph.export.errors import FileFormatError, OptionError
+from spikegraph.hwsim.core_counts import CoreCounts
 from spikegraph.hwsim.counts import UNTIL, Counts
+from spikegraph.hwsim.placement import Placement
 from spikegraph.hwsim.run import PER_SAMPLE, Run
+from spikegraph.hwsim.tally import CORE_QUANTITIES
 
 SUFFIX = ".h5"
-_TRACES = "recorded"
+_TRACES, _CORES, _CORE_COUNTS = "recorded", "cores", "cores/counts"
 _AT_ONCE = 32 << 20  # bytes of traces that are copied from one file to another at once
 
 
@@ -76,6 +79,7 @@ class RunFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         require_run_suffix(path)
         self._path, self._writer = Path(path), ContainerWriter(path, "run")
+        self._placement: Placement | None = None
 
     def __enter__(self) -> Self:
         self._writer.__enter__()
@@ -85,30 +89,40 @@ class RunFile:
         self._writer.__exit__(*error)
 
     def append(self, part: Run) -> Run:
-        """Write the traces of a batch; return the batch without them."""
+        """Write the traces of a batch and its counts for each core; return the batch without them."""
         for first, last in _blocks(part):
             rows = {
                 f"{_TRACES}/{population}/{variable}": np.moveaxis(_samples(trace, variable, first, last), 1, 0)
                 for population, trace in part.traces.items()
                 for variable in trace
             }
+            if part.cores is not None:
+                self._placement = part.cores.placement
+                rows[_CORE_COUNTS] = part.cores.samples(first, last)
             self._writer.append(rows)
-        return replace(part, traces={})
+        return replace(part, traces={}, cores=None)
 
     def finish(self, run: Run) -> Run:
         """Write the rest and give the file its name; return the run with the traces that the file holds."""
         tree: dict[str, Any] = {name: getattr(run, name) for name in PER_SAMPLE}
-        tree |= {name: getattr(run, name) for name in ("graph", "engine", "n_steps", "depth", "until")}
+        tree |= {name: getattr(run, name) for name in ("graph", "engine", "n_steps", "depth", "until", "output")}
+        tree["projections"] = {name: list(kind_and_target) for name, kind_and_target in run.projections.items()}
         counts = {"window": run.counts.window, "until_decision": run.counts.until_decision}
         tree["counts"] = {name: _copied(per_node) for name, per_node in counts.items() if per_node}
         if run.output_spikes is not None:
             tree["output_spikes"] = run.output_spikes
         tree |= {"dense_macs": dict(run.dense_macs), _TRACES: {}, "provenance": Json(value=dict(run.provenance))}
+        if self._placement is not None:
+            tree |= {"placement": self._placement.to_tree(), _CORES: {}}
+        stored = self._writer.finish(tree)
+        cores = None
+        if self._placement is not None:
+            cores = CoreCounts(placement=self._placement, counts=stored.pop(_CORE_COUNTS))
         traces: dict[str, dict[str, StoredArray]] = {}
-        for path, stored in self._writer.finish(tree).items():
+        for path, array in stored.items():
             _, population, variable = path.split("/")
-            traces.setdefault(population, {})[variable] = stored
-        return replace(run, traces={name: Recording(trace) for name, trace in traces.items()})
+            traces.setdefault(population, {})[variable] = array
+        return replace(run, cores=cores, traces={name: Recording(trace) for name, trace in traces.items()})
 
 
 def save_run(run: Run, path: str | os.PathLike[str]) -> None:
@@ -125,7 +139,7 @@ def load_run(path: str | os.PathLike[str]) -> Run:
     FileFormatError
         The file is not a run, is damaged, or lacks something.
     """
-    tree = read_container(path, "run", leave=_TRACES)
+    tree = read_container(path, "run", leave=(_TRACES, _CORES))
     try:
         per_sample: dict[str, Any] = {name: np.asarray(tree[name]) for name in PER_SAMPLE}
         until = tree.get("until", "window")  # files of before 23 November 2026 do not say
@@ -139,7 +153,11 @@ def load_run(path: str | os.PathLike[str]) -> Run:
             raise ValueError("its arrays have different lengths")
         traces = tree["traces"] if "traces" in tree else {k: Recording(v) for k, v in tree[_TRACES].items()}
         plain = {name: tree[name] for name in ("graph", "engine", "n_steps", "depth", "dense_macs", "provenance")}
-        return Run(counts=counts, until=until, traces=traces, **plain, **per_sample)
+        # Files of before 23 November 2026 do not have these.
+        plain["projections"] = {name: (kind, target) for name, (kind, target) in tree.get("projections", {}).items()}
+        plain["output"] = tree.get("output", "")
+        cores = _cores(tree, n_samples) if "placement" in tree else None
+        return Run(counts=counts, until=until, traces=traces, cores=cores, **plain, **per_sample)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise FileFormatError(str(path), f"is not a whole run ({error})", "simulate again") from error
 
@@ -150,6 +168,15 @@ def require_run_suffix(path: str | os.PathLike[str]) -> None:
     if suffix.lower() != SUFFIX:
         what = f"has the suffix {suffix!r}" if suffix else "has no suffix"
         raise OptionError(str(path), what, f"a run file is called something{SUFFIX}")
+
+
+def _cores(tree: Mapping[str, Any], n_samples: int) -> CoreCounts:
+    placement, counts = Placement.from_tree(tree["placement"]), tree[_CORES]["counts"]
+    if counts.shape != (n_samples, tree["n_steps"], len(CORE_QUANTITIES), placement.n_cores):
+        raise ValueError("its counts of cores have another shape")
+    if tree["output"] not in placement.population:
+        raise ValueError("the population that was read is on no core")
+    return CoreCounts(placement=placement, counts=counts)
 
 
 def _samples(trace: Mapping[str, Array], variable: str, first: int, last: int) -> Array:

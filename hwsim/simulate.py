@@ -15,14 +15,17 @@ from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import GraphError, OptionError, Problem
 from spikegraph.export.graph import Graph
 from spikegraph.export.hdf5 import graph_checksum
+from spikegraph.hwsim.core_counts import CoreCounts
 from spikegraph.hwsim.counts import UNTIL, Counts, Until
 from spikegraph.hwsim.native import run_native
+from spikegraph.hwsim.placement import Placement
 from spikegraph.hwsim.program import Program, compile_program
 from spikegraph.hwsim.rasters import Spikes
 from spikegraph.hwsim.reference import run_reference
 from spikegraph.hwsim.result import VARIABLES, BatchResult
 from spikegraph.hwsim.run import Run
 from spikegraph.hwsim.run_file import RunFile
+from spikegraph.hwsim.tally import CORE_QUANTITIES, kind_of, tally_of
 
 Engine = Callable[[Program, Mapping[str, Spikes], Collection[str]], BatchResult]
 ENGINES: dict[str, Engine] = {"native": run_native, "reference": run_reference}
@@ -60,13 +63,17 @@ def _coded_input(graph: Graph) -> tuple[InputCoding, str]:
     return graph.coding, next(iter(graph.inputs))
 
 
-def samples_per_batch(graph: Graph, record: Collection[str] = (), engine: str = "native") -> int:
+def samples_per_batch(
+    graph: Graph, record: Collection[str] = (), engine: str = "native", placement: Placement | None = None
+) -> int:
     """Return how many samples to run at once, so that a batch's spikes, counts and traces fit in `BATCH_BYTES`.
 
     At least 1, whatever its size, and at most `MOST_SAMPLES`: more is no faster.
     """
     kept = {*record, *(output.population for output in graph.outputs.values())}
     n_counts = len(graph.inputs) + 5 * len(graph.populations) + 2 * len(graph.projections)
+    if placement is not None:
+        n_counts += 2 * len(CORE_QUANTITIES) * placement.n_cores
     per_step = 8 * n_counts + sum((2 if node.graded else 1) * node.n for node in graph.inputs.values())
     per_step += _TRACE_BYTES * sum(graph.populations[name].n for name in kept)
     if engine == "reference":
@@ -81,6 +88,7 @@ def simulate(
     engine: str = "native",
     until: Until = "window",
     record: Collection[str] = (),
+    placement: Placement | None = None,
     out: str | os.PathLike[str] | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Run:
@@ -99,6 +107,8 @@ def simulate(
         before the end of the window. What would have followed is not known, and not counted.
     record : collection of str
         Populations whose states are kept at every step.
+    placement : Placement, optional
+        Count for each core of it.
     out : path, optional
         Run file, written as the batches come. The traces are then in the file only, and read when they are asked for.
     provenance : mapping, optional
@@ -124,7 +134,8 @@ def simulate(
         raise OptionError("--record", f"no population {unknown[0]!r}", f"choose among {', '.join(graph.populations)}")
     if record and until == "decision":
         raise OptionError("--record", "keeps every step of the window", "leave out --until decision")
-    program, checksum = compile_program(graph), graph_checksum(graph)
+    tally = tally_of(graph, placement) if placement is not None else None
+    program, checksum = compile_program(graph, tally), graph_checksum(graph)
     with RunFile(out) if out is not None else nullcontext() as file:
         keep = file.append if file else _whole  # no name here for a batch: its traces must go before the next one runs
         parts = [keep(_batch(program, checksum, engine, until, x, record, provenance or {})) for x in samples]
@@ -171,7 +182,16 @@ def _batch(
         decision_step=decision.step.astype(np.int64),
         output_spikes=s.sum(axis=0, dtype=np.int64) if until == "window" else None,
         counts=Counts.from_steps(result.per_step, decision.step, until),
+        cores=_cores(program, result),
+        output=graph.outputs[graph.readout.output].population,
+        projections={name: (kind_of(p), p.target) for name, p in graph.projections.items()},
         dense_macs={p.name: p.dense_macs for population in program.populations for p in population.incoming},
         traces={name: {key: getattr(result.traces[name], key) for key in VARIABLES} for name in record},
         provenance=provenance,
     )
+
+
+def _cores(program: Program, result: BatchResult) -> CoreCounts | None:
+    if program.tally is None or result.per_core is None:
+        return None
+    return CoreCounts(placement=program.tally.placement, counts=np.moveaxis(result.per_core, 1, 0).astype(np.uint32))

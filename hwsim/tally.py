@@ -38,35 +38,32 @@ class Tally:
 
     Parameters
     ----------
-    n_cores : int
-    core_of : mapping of population → ndarray of int64 (n,)
-        The core in which a neuron's active updates count.
+    placement : Placement
     sent : mapping of population → csr_array (n, n_columns)
         In the step of the spike.
     delivered : mapping of projection → csr_array (n_source, n_columns)
         In the step of delivery.
     """
 
-    n_cores: int
-    core_of: Mapping[str, Array]
+    placement: Placement
     sent: Mapping[str, csr_array]
     delivered: Mapping[str, csr_array]
 
     @property
     def n_columns(self) -> int:
         """Number of counts in each step."""
-        return len(CORE_QUANTITIES) * self.n_cores
+        return len(CORE_QUANTITIES) * self.placement.n_cores
 
     def active(self, population: str) -> csr_array:
         """Return the table of what an active update of each neuron adds."""
-        core = self.core_of[population]
-        first = _PLACE["active_updates"] * self.n_cores
+        core = self.placement.core_of[population]
+        first = _PLACE["active_updates"] * self.placement.n_cores
         table = (np.ones(len(core), np.int64), core + first, np.arange(len(core) + 1))
         return csr_array(table, shape=(len(core), self.n_columns))
 
     def by_core(self, columns: Array) -> Array:
         """Split the last axis, the columns, into quantities and cores."""
-        return columns.reshape(*columns.shape[:-1], len(CORE_QUANTITIES), self.n_cores)
+        return columns.reshape(*columns.shape[:-1], len(CORE_QUANTITIES), self.placement.n_cores)
 
 
 def tally_of(graph: Graph, placement: Placement) -> Tally:
@@ -77,16 +74,17 @@ def tally_of(graph: Graph, placement: Placement) -> Tally:
     }
     delivered = {}
     for name, p in graph.projections.items():
-        tables = {_kind(p): reach(graph, p, placement.core_of, n_cores)}
+        tables = {kind_of(p): reach(graph, p, placement.core_of, n_cores)}
         if name == _first_to_arrive(graph, p):
             into = np.array([population == p.target for population in placement.population])
             tables["messages_in"] = csr_array(reached[p.source] * into)
         delivered[name] = _table(tables, n_cores)
     sent = {name: _table(_routes(reached[name], placement, name), n_cores) for name in graph.populations}
-    return Tally(n_cores=n_cores, core_of=placement.core_of, sent=sent, delivered=delivered)
+    return Tally(placement=placement, sent=sent, delivered=delivered)
 
 
-def _kind(p: Projection) -> str:
+def kind_of(p: Projection) -> str:
+    """Return which of `CORE_QUANTITIES` the synaptic operations of a projection are."""
     if isinstance(p, Dense):
         return "sops_dense"
     return "sops_convolution" if isinstance(p, (Conv2d, SumPool2d)) else "sops_sparse"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
@@ -78,7 +78,7 @@ def read_container(
     kind: str,
     *,
     max_bytes: int = MAX_BYTES,
-    leave: str | None = None,
+    leave: Collection[str] = (),
     narrow: bool = False,
 ) -> dict[str, Any]:
     """Read a tree from a file.
@@ -90,8 +90,8 @@ def read_container(
         What the file must be.
     max_bytes : int
         Refuse a file that unpacks to more; known before anything is unpacked.
-    leave : str, optional
-        Name of a group at the root whose arrays stay in the file: they are checked, but do not count in `max_bytes`.
+    leave : collection of str
+        Names of groups at the root whose arrays stay in the file: they are checked, but do not count in `max_bytes`.
     narrow : bool
         Return packed arrays of int64 as int32 where every number fits; they are never in memory as int64.
 
@@ -112,7 +112,7 @@ def read_container(
             what = f"is a {header['kind']}, expected a {kind}"
             raise FileFormatError(str(path), what, f"give the file of a {kind}")
         found = list(_survey(file, "", set(), where=str(path)))
-        left = {name for name, item in found if leave and name.startswith(f"{leave}/") and _is_array(item)}
+        left = {name for name, item in found if name.partition("/")[0] in leave and _is_array(item)}
         n_bytes = sum(_unpacked_bytes(item, where=f"{path}: {name}", left=name in left) for name, item in found)
         if n_bytes > max_bytes:
             what = f"unpacks to {n_bytes} bytes, the limit is {max_bytes}"

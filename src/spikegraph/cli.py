@@ -16,8 +16,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from spikegraph import __version__, stages
+from spikegraph import __version__, cost_report, stages
 from spikegraph.export.errors import SpikegraphError
+from spikegraph.hwsim.cost import cost_of
+from spikegraph.hwsim.profile import load_profile, profile_names
 
 _TERMINAL = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 _MESSAGES = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -255,15 +257,18 @@ def check(graph: Path, chip: str | None, weight_bits: int | None, as_json: bool)
 @click.option("--steps", "n_steps", type=int, help="Length of the window, in place of the graph's.")
 @click.option("--samples", type=int, help="Only the first so many.")
 @click.option("--record", multiple=True, help="Keep u, v and s of this population at every step; may be repeated.")
+@click.option("--chip", help="Place the graph on this chip and say what it would pay: loihi1 or loihi2.")
 @_data_dir
 @_json
-def simulate(graph: Path, data: str, as_json: bool, **options: Any) -> None:
+def simulate(graph: Path, data: str, chip: str | None, as_json: bool, **options: Any) -> None:
     """Run a GRAPH file on data, bit for bit, and count what it costs."""
     with _progress() as progress:
-        run = stages.simulate(graph, data, progress=progress, **options)
+        run = stages.simulate(graph, data, chip=chip, progress=progress, **options)
     summary = run.summary()
+    costs = [cost_of(run, load_profile(name)).to_json() for name in profile_names(chip)] if chip else []
     if as_json:
-        _print_json(summary)
+        on_chip = {"placement": run.cores.placement.to_json(), "costs": costs} if run.cores else {}
+        _print_json(summary | on_chip)
         return
     click.echo(f"accuracy {run.accuracy:.2%} ({len(run)} samples, {summary['undecided']} undecided)")
     means = summary["per_sample"]
@@ -273,6 +278,55 @@ def simulate(graph: Path, data: str, as_json: bool, **options: Any) -> None:
     )
     macs = summary["dense_macs"]
     click.echo(f"a dense network of this shape: {macs['once']:,} MACs once, {macs['every_step']:,} in every step")
+    if run.cores is not None:
+        placement = run.cores.placement
+        click.echo(f"\non {chip}: {placement.n_cores} cores of {placement.n_tiles} tiles; the fullest core holds")
+        _table(*cost_report.placement_rows(placement))
+    for report in costs:
+        _print_cost(report)
+
+
+def _print_cost(report: dict[str, Any]) -> None:
+    click.echo(f"\n{report['profile']}: {report['title']}, {report['samples']} samples")
+    columns, rows = cost_report.energy_rows(report)
+    if rows:
+        _table(columns, rows)
+    for line in cost_report.lines(report):
+        click.echo(line)
+
+
+@main.command()
+@click.argument("run", type=_path)
+@click.option(
+    "--profile",
+    required=True,
+    help=f"Figures to price it by: {', '.join(profile_names())}, or a TOML file of your own.",
+)
+@click.option("--against", type=_path, help="Another run, of a network of the same shape: compare the additions.")
+@_json
+def cost(run: Path, profile: str, against: Path | None, as_json: bool) -> None:
+    """Price a stored RUN without running it again."""
+    with _MESSAGES.status(f"cost {run}"):
+        report = stages.cost(run, profile).to_json()
+        compared = stages.additions(run, against) if against else None
+    if as_json:
+        _print_json(report | ({"comparison": compared} if compared else {}))
+        return
+    _print_cost(report)
+    if compared:
+        columns = ["", "additions until decision", "accuracy", "steps"]
+        rows = [
+            [
+                str(name),
+                f"{side['sops_until_decision']:,.1f}",
+                f"{side['accuracy']:.2%}",
+                f"{side['latency_steps']:.1f}",
+            ]
+            for name, side in ((run, compared["run"]), (against, compared["against"]))
+        ]
+        _table(columns, rows)
+        if compared["sops_ratio"]:
+            click.echo(f"{against} takes {compared['sops_ratio']:.2f} × the additions of {run}")
 
 
 @main.command()

@@ -23,9 +23,13 @@ from spikegraph.export.graph import Graph
 from spikegraph.export.hdf5 import graph_checksum
 from spikegraph.export.order import depths
 from spikegraph.export.quantize import QuantizationReport, quantize, weight_bits_of
+from spikegraph.hwsim.compare import compare_additions
+from spikegraph.hwsim.cost import Cost, cost_of
 from spikegraph.hwsim.counts import Until
+from spikegraph.hwsim.placement import place
+from spikegraph.hwsim.profile import load_profile
 from spikegraph.hwsim.run import Run
-from spikegraph.hwsim.run_file import require_run_suffix
+from spikegraph.hwsim.run_file import load_run, require_run_suffix
 from spikegraph.hwsim.simulate import rasters_of, samples_per_batch
 from spikegraph.hwsim.simulate import simulate as simulate_samples
 from spikegraph.targets.verify import PLACES, Place, Verification
@@ -251,6 +255,7 @@ def simulate(
     n_steps: int | None = None,
     samples: int | None = None,
     record: Collection[str] = (),
+    chip: str | None = None,
     progress: Progress = _silent,
 ) -> Run:
     """Run a graph file on a data set and write the run to `out` as it goes.
@@ -275,6 +280,8 @@ def simulate(
         Only the first so many.
     record : collection of str
         Populations whose states are kept at every step.
+    chip : str, optional
+        Place the graph on this chip and count for each core, so that the run can be priced: see `cost`.
     """
     if out is not None:
         require_run_suffix(out)
@@ -284,16 +291,44 @@ def simulate(
         graph = replace(graph, n_steps=n_steps)
     split = load_split(data, Path(data_dir) if data_dir else None)
     split = split if samples is None else split.first(samples)
+    placement = place(graph, load_chip(chip)) if chip is not None else None
 
     progress(f"simulate {split.name}", 0, len(split))
 
     def batches() -> Any:
-        for x, label, index in split.batches(_input_shape(graph), samples_per_batch(graph, record, engine)):
+        for x, label, index in split.batches(_input_shape(graph), samples_per_batch(graph, record, engine, placement)):
             yield x, label, index
             progress(f"simulate {split.name}", int(index[-1]) + 1, len(split))
 
     provenance = {"made_by": f"spikegraph {__version__}", "graph_file": str(path), "data": split.name}
-    return simulate_samples(graph, batches(), engine=engine, until=until, record=record, out=out, provenance=provenance)
+    return simulate_samples(
+        graph,
+        batches(),
+        engine=engine,
+        until=until,
+        record=record,
+        placement=placement,
+        out=out,
+        provenance=provenance,
+    )
+
+
+def cost(path: str | Path, profile: str | Path) -> Cost:
+    """Price a stored run.
+
+    Parameters
+    ----------
+    path : path
+        Run file. For a profile of a chip it must be of a run with `chip`.
+    profile : str or path
+        Name of a profile, or a TOML file of one's own.
+    """
+    return cost_of(load_run(path), load_profile(profile))
+
+
+def additions(path: str | Path, against: str | Path) -> dict[str, Any]:
+    """Compare the synaptic additions of two stored runs, such as of networks of one shape and two codes."""
+    return compare_additions(load_run(path), load_run(against), str(against))
 
 
 def _input_shape(graph: Graph) -> tuple[int, ...]:
