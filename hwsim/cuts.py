@@ -94,11 +94,11 @@ def _in_order(graph: Graph, population: str, order: Array, chip: Chip, n_groups:
             group_of[order] = groups(demand.n, n_groups)
             return Cut(group_of=group_of, loads=loads, binding=binding)
         if n_groups == demand.n or n_groups > chip.core.mesh.cores:
-            found, limit = int(loads[worst].max()), limits[worst]
-            where = f"{population} on {chip.name}"
+            where, n_cores = f"{population} on {chip.name}", chip.core.mesh.cores
             if n_groups == demand.n:
+                found, limit = int(loads[worst].max()), limits[worst]
                 raise ChipError(where, f"one neuron needs {found:,} {worst}, a core has {limit:,}", REMEDIES[worst])
-            what = f"needs {found:,} {worst} a core even over {n_groups} cores, a core has {limit:,}"
-            raise ChipError(where, f"{what} and the chip {chip.core.mesh.cores} cores", REMEDIES[worst])
+            what = f"needs more than {n_groups} cores for its {worst}, the chip has {n_cores}"
+            raise ChipError(where, what, REMEDIES[worst])
         binding = worst
         n_groups = min(max(n_groups + 1, int(n_groups * min(excess[worst], 2))), demand.n)

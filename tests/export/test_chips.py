@@ -15,7 +15,15 @@ from spikegraph.export.errors import ChipError
 
 FOLDER = Path(chips.__file__).with_name("chips")
 PROFILES = {path.stem: tomllib.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.toml"))}
-TABLES = [(chip, table) for chip, profile in PROFILES.items() for table in profile if isinstance(profile[table], dict)]
+
+
+def tables(profile: dict[str, Any]) -> list[tuple[str, ...]]:
+    """List the tables of a profile, those of a core one level deeper."""
+    outer = [(name,) for name, table in profile.items() if isinstance(table, dict) and name != "core"]
+    return outer + [("core", name) for name in profile.get("core", {})]
+
+
+TABLES = [(chip, table) for chip, profile in PROFILES.items() for table in tables(profile)]
 LAW = {
     "weight": fixed.WEIGHT,
     "weight_exp": fixed.WEIGHT_EXP,
@@ -47,8 +55,10 @@ def test_profile_loads(name: str) -> None:
 
 
 @pytest.mark.parametrize(("chip", "table"), TABLES)
-def test_every_figure_has_source_and_grade(chip: str, table: str) -> None:
-    entry = PROFILES[chip][table]
+def test_every_figure_has_source_and_grade(chip: str, table: tuple[str, ...]) -> None:
+    entry = PROFILES[chip]
+    for name in table:
+        entry = entry[name]
     assert isinstance(entry.get("source"), str)
     assert len(entry["source"]) >= 10, "name the document, or the code and its release"
     assert entry.get("grade") in ("measured", "published", "emulator", "assumed")
@@ -60,15 +70,18 @@ def test_no_figure_stands_outside_a_table(name: str) -> None:
     assert {key for key, value in PROFILES[name].items() if not isinstance(value, dict)} == {"name", "title"}
 
 
-def without(profile: dict[str, Any], table: str, key: str) -> dict[str, Any]:
-    return {**profile, table: {k: v for k, v in profile[table].items() if k != key}}
+def without(profile: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    first, *rest = path
+    if not rest:
+        return {k: v for k, v in profile.items() if k != first}
+    return {**profile, first: without(profile[first], tuple(rest))}
 
 
 @pytest.mark.parametrize(("chip", "table"), TABLES)
 @pytest.mark.parametrize("key", ["source", "grade"])
-def test_a_figure_without_source_or_grade_does_not_load(chip: str, table: str, key: str) -> None:
+def test_a_figure_without_source_or_grade_does_not_load(chip: str, table: tuple[str, ...], key: str) -> None:
     with pytest.raises(ValidationError, match=key):
-        Chip.model_validate(without(PROFILES[chip], table, key))
+        Chip.model_validate(without(PROFILES[chip], (*table, key)))
 
 
 @pytest.mark.parametrize(
