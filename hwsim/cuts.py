@@ -11,7 +11,7 @@ from spikegraph.export.chips import Chip
 from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import ChipError
 from spikegraph.export.graph import Graph
-from spikegraph.hwsim.packing import AXONS_IN, AXONS_OUT, DECAYS, MEMORY, NEURONS, THRESHOLDS, Demand, groups
+from spikegraph.hwsim.packing import AXONS_IN, AXONS_OUT, DECAYS, MEMORY, NEURONS, SOURCES, THRESHOLDS, Demand
 
 REMEDIES = {
     NEURONS: "use fewer neurons, or a chip with larger cores",
@@ -51,8 +51,8 @@ def limits_of(chip: Chip) -> dict[str, int]:
     return {name: limit.maximum for name in REMEDIES if (limit := getattr(chip.core, name)) is not None}
 
 
-def cut(graph: Graph, population: str, chip: Chip, *, at_least: int = 1, by_pixel: bool = True) -> Cut:
-    """Cut a population into the fewest groups that fit; channel by channel or pixel by pixel, whichever is better.
+def cut(graph: Graph, population: str, chip: Chip, *, at_least: int = 1, naive: bool = False) -> Cut:
+    """Cut a population into the fewest groups that fit: whole channels, rows or pixels, whichever is better.
 
     Parameters
     ----------
@@ -63,8 +63,8 @@ def cut(graph: Graph, population: str, chip: Chip, *, at_least: int = 1, by_pixe
         With cores.
     at_least : int
         Number of groups to begin with.
-    by_pixel : bool
-        Whether to try to cut pixel by pixel.
+    naive : bool
+        Cut in C order, wherever a core is full.
 
     Raises
     ------
@@ -73,17 +73,18 @@ def cut(graph: Graph, population: str, chip: Chip, *, at_least: int = 1, by_pixe
     """
     shape = graph.populations[population].shape
     numbers = np.arange(graph.populations[population].n).reshape(shape)
-    orders = [numbers.ravel()]
-    if by_pixel and len(shape) == 3 and shape[0] > 1:
-        orders.append(np.moveaxis(numbers, 0, -1).ravel())
-    tried = [_in_order(graph, population, order, chip, at_least) for order in orders]
-    return min(tried, key=lambda c: (c.n_groups, int(c.loads[AXONS_IN].sum())))
+    ways = [(numbers.ravel(), 1)]
+    if not naive and len(shape) == 3:
+        channels, pixels = numbers.ravel(), np.moveaxis(numbers, 0, -1).ravel()
+        ways = [(channels, shape[1] * shape[2]), (pixels, shape[2] * shape[0]), (pixels, shape[0])]
+    tried = [_in_order(graph, population, order, unit, chip, at_least) for order, unit in ways]
+    return min(tried, key=lambda c: (c.n_groups, int(c.loads[SOURCES].sum())))
 
 
-def _in_order(graph: Graph, population: str, order: Array, chip: Chip, n_groups: int) -> Cut:
+def _in_order(graph: Graph, population: str, order: Array, unit: int, chip: Chip, n_groups: int) -> Cut:
     if chip.core is None:
         raise ChipError(f"chip {chip.name!r}", "has no cores to place on", "choose loihi1 or loihi2")
-    demand, limits = Demand(graph, population, order, chip.core.packing), limits_of(chip)
+    demand, limits = Demand(graph, population, order, chip.core.packing, unit), limits_of(chip)
     n_groups, binding = min(max(n_groups, -(-demand.n // limits[NEURONS])), demand.n), NEURONS
     while True:
         loads = demand.loads(n_groups)
@@ -91,7 +92,7 @@ def _in_order(graph: Graph, population: str, order: Array, chip: Chip, n_groups:
         worst = max(excess, key=lambda name: excess[name])
         if excess[worst] <= 1:
             group_of = np.empty(demand.n, np.int64)
-            group_of[order] = groups(demand.n, n_groups)
+            group_of[order] = demand.groups(n_groups)
             return Cut(group_of=group_of, loads=loads, binding=binding)
         if n_groups == demand.n or n_groups > chip.core.mesh.cores:
             where, n_cores = f"{population} on {chip.name}", chip.core.mesh.cores

@@ -17,11 +17,14 @@ from spikegraph.export.graph import Conv2d, Dense, Graph, Projection, SumPool2d
 
 NEURONS, MEMORY, AXONS_IN, AXONS_OUT = "neurons", "synapse_bits", "axons_in", "axons_out"
 DECAYS, THRESHOLDS = "decay_profiles", "threshold_profiles"
+SOURCES = (
+    "sources"  # source neurons that reach a group: the messages that come in if each fires once; no chip limits them
+)
 _MIX = tuple(np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
 class Demand:
-    """What a population takes, if its neurons, in a given order, are cut into equal groups.
+    """What a population takes, if its neurons, in a given order, are cut into groups.
 
     Parameters
     ----------
@@ -30,40 +33,44 @@ class Demand:
     population : str
     order : ndarray of int64 (n,)
         Its neurons, as flat indices in C order, in the order in which they are cut.
+    unit : int
+        Neurons in a row that stay together as long as there are fewer groups than units.
     packing : Packing
     """
 
-    def __init__(self, graph: Graph, population: str, order: Array, packing: Packing) -> None:
+    def __init__(self, graph: Graph, population: str, order: Array, packing: Packing, unit: int = 1) -> None:
         node = graph.populations[population]
-        self.n = node.n
+        self.n, self._unit = node.n, unit
         place = np.argsort(order)
         self._lists = [_Lists(graph, p, place, packing) for p in graph.into(population).values()]
         decays = [per_neuron(getattr(node, name), node.shape).ravel()[order] for name in ("decay_u", "decay_v")]
         self._decays = decays[0].astype(np.int64) << 13 | decays[1]
         self._thresholds = per_neuron(node.threshold_mant, node.shape).ravel()[order]
 
+    def groups(self, n_groups: int) -> Array:
+        """Return the group of each neuron in the order: groups of alike size, whole units if there are enough."""
+        unit = self._unit if n_groups <= self.n // self._unit else 1
+        return np.arange(self.n) // unit * n_groups // (self.n // unit)
+
     def loads(self, n_groups: int) -> dict[str, Array]:
         """Return, for each resource, what each of the groups takes: ndarray of int64 (n_groups,)."""
-        group = groups(self.n, n_groups)
+        group = self.groups(n_groups)
         bits = np.zeros(n_groups, np.int64)
-        axons = [np.zeros(0, np.int64)]
+        sources, axons = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         for lists in self._lists:
-            owner, axon, taken = lists.packed(group)
+            owner, source, axon, taken = lists.packed(group)
             bits += np.bincount(owner, taken, n_groups).astype(np.int64)
+            sources.append(source * n_groups + owner)
             axons.append(axon * n_groups + owner)
-        reached = np.unique(np.concatenate(axons)) % n_groups
+        reached, entered = (np.unique(np.concatenate(pairs)) % n_groups for pairs in (sources, axons))
         return {
             NEURONS: np.bincount(group, minlength=n_groups),
             MEMORY: bits,
-            AXONS_IN: np.bincount(reached, minlength=n_groups),
+            SOURCES: np.bincount(reached, minlength=n_groups),
+            AXONS_IN: np.bincount(entered, minlength=n_groups),
             DECAYS: _distinct(group, self._decays, n_groups),
             THRESHOLDS: _distinct(group, self._thresholds, n_groups),
         }
-
-
-def groups(n: int, n_groups: int) -> Array:
-    """Cut n neurons in a row into groups whose sizes differ by one at most: the group of each."""
-    return np.arange(n) * n_groups // n
 
 
 def _distinct(group: Array, value: Array, n_groups: int) -> Array:
@@ -82,21 +89,20 @@ class _Lists:
         self._source, self._position, self._weight = sources[by_source], position[by_source], weights[by_source]
         self._shared = isinstance(p, (Conv2d, SumPool2d))
         self._dense = isinstance(p, Dense)
-        node = [*graph.inputs, *graph.populations].index(p.source)
-        axon = np.arange(prod(shape)) % (prod(shape[1:]) if self._shared else prod(shape))
-        self._axon = axon + node * 2**40
+        self._n_axons = prod(shape[1:]) if self._shared else prod(shape)
+        self._node = [*graph.inputs, *graph.populations].index(p.source) * 2**40  # tells neurons of sources apart
         self._width = weight_bits(p.weight, packing) + (packing.delay_bits if p.delay_steps > 1 else 0)
         self._packing = packing
 
-    def packed(self, group: Array) -> tuple[Array, Array, Array]:
-        """Return the owner, the axon and the bits of each list, if `group` is the group of each position.
+    def packed(self, group: Array) -> tuple[Array, Array, Array, Array]:
+        """Return the owner, the source neuron, the axon and the bits of each list; `group` is that of each position.
 
         A list that is stored already takes no bits.
         """
         owner = group[self._position]
         starts = np.flatnonzero((np.diff(self._source, prepend=-1) != 0) | (np.diff(owner, prepend=-1) != 0))
         length = np.diff(starts, append=len(self._source))
-        owner, axon = owner[starts], self._axon[self._source[starts]]
+        owner, source = owner[starts], self._source[starts]
         # A list of a population axon counts its targets from its own base, any other from the group's first neuron.
         base = self._position[starts] if self._shared else np.searchsorted(group, owner)
         last = self._position[starts + length - 1] - base
@@ -104,7 +110,7 @@ class _Lists:
         bits = _packed(length, self._width + index_bits, self._packing)
         if self._shared and len(starts):
             bits[_seen_before(owner, length, self._names(starts, length, base))] = 0
-        return owner, axon, bits
+        return owner, source + self._node, source % self._n_axons + self._node, bits
 
     def _names(self, starts: Array, length: Array, base: Array) -> Array:
         """Return a number for each list that is the same where offsets and weights are (and else differs: 64 bits)."""

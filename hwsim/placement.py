@@ -41,7 +41,7 @@ class Placement:
     start_step : ndarray of int64 (n_cores,)
         The step of the chip in which a sample starts in each core.
     loads : mapping of resource → ndarray of int64 (n_cores,)
-        What each core holds: neurons, synapse_bits, axons_in, axons_out, decay_profiles, threshold_profiles.
+        What each core holds: neurons, synapse_bits, sources, axons_in, axons_out, decay_profiles, threshold_profiles.
     limits : mapping of resource → int
         What a core may hold; a resource whose limit is not published is absent.
     traffic : ndarray of int64 (n_cores, n_cores)
@@ -126,7 +126,7 @@ def place(graph: Graph, chip: Chip, *, naive: bool = False) -> Placement:
         What is placed is the pipelined graph, unless every projection has a delay already.
     chip : Chip
     naive : bool
-        Cut channel by channel and fill tile after tile: for comparison.
+        Cut in C order wherever a core is full, and fill tile after tile: for comparison.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def place(graph: Graph, chip: Chip, *, naive: bool = False) -> Placement:
     require_legal(graph, chip)
     if any(p.delay_steps == 0 for p in graph.projections.values()):
         graph = pipelined(graph)
-    cuts = {name: cut(graph, name, chip, by_pixel=not naive) for name in graph.populations}
+    cuts = {name: cut(graph, name, chip, naive=naive) for name in graph.populations}
     limits = limits_of(chip)
     while True:
         core_of = _numbered(cuts)
@@ -153,7 +153,7 @@ def place(graph: Graph, chip: Chip, *, naive: bool = False) -> Placement:
         if not over:
             break
         for name in over:  # smaller groups send less each
-            cuts[name] = cut(graph, name, chip, at_least=cuts[name].n_groups + 1, by_pixel=not naive)
+            cuts[name] = cut(graph, name, chip, at_least=cuts[name].n_groups + 1, naive=naive)
     traffic = np.zeros((len(population), len(population)), np.int64)
     for name, matrix in sent.items():
         np.add.at(traffic, (np.repeat(core_of[name], np.diff(matrix.indptr)), matrix.indices), 1)

@@ -62,6 +62,17 @@ def check_against(p: Any, synapses: list[tuple[tuple, tuple, tuple]], source: Sh
         assert fan_out.dtype == np.int64
         assert fan_out.shape == source
         assert fan_out.tolist() == expected.tolist()
+    flat = [
+        (
+            np.ravel_multi_index(j, source),
+            np.ravel_multi_index(i, target),
+            np.ravel_multi_index(w, p.weight.shape) if w else 0,
+        )
+        for j, i, w in synapses
+    ]
+    listed = p.synapses(source, target)
+    assert [array.dtype for array in listed] == [np.int64] * 3
+    assert sorted(zip(*(array.tolist() for array in listed), strict=True)) == sorted(flat)
     if p.kind != "Sparse":
         assert p.dense_macs(source, target) == len(synapses)
 

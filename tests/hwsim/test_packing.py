@@ -9,7 +9,7 @@ from spikegraph.export.chips import Packing, load_chip
 from spikegraph.export.connectivity import Array
 from spikegraph.export.graph import Conv2d, Dense, Graph, Input, OneToOne, Output, Population, Sparse
 from spikegraph.export.passes import pipelined
-from spikegraph.hwsim.packing import Demand, groups, weight_bits
+from spikegraph.hwsim.packing import Demand, weight_bits
 
 
 def packing(chip: str = "loihi1") -> Packing:
@@ -34,8 +34,16 @@ def loads(graph: Graph, n_groups: int = 1, order: Array | None = None) -> dict[s
     return {name: load.tolist() for name, load in demand.loads(n_groups).items()}
 
 
-def test_groups_differ_by_one_at_most() -> None:
-    assert groups(7, 3).tolist() == [0, 0, 0, 1, 1, 2, 2]
+def test_groups_are_alike_and_of_whole_units() -> None:
+    def cut(n: int, n_groups: int, unit: int) -> list[int]:
+        weight = np.full((n, 1), 2)
+        population = Population(shape=(n,), threshold_mant=1)
+        graph = graph_of(Dense(source="in", target="out", weight=weight), (1,), population)
+        return Demand(graph, "out", np.arange(n), packing(), unit).groups(n_groups).tolist()
+
+    assert cut(7, 3, unit=1) == [0, 0, 0, 1, 1, 2, 2]
+    assert cut(6, 2, unit=2) == [0, 0, 0, 0, 1, 1]
+    assert cut(6, 4, unit=2) == [0, 0, 1, 2, 2, 3]  # more groups than units
 
 
 @pytest.mark.parametrize(
@@ -110,6 +118,7 @@ def test_channels_of_a_pixel_share_an_axon_of_a_convolution() -> None:
         Conv2d(source="in", target="out", weight=weight), (4, 2, 2), Population(shape=(1, 2, 2), threshold_mant=1)
     )
     assert loads(graph)["axons_in"] == [4]
+    assert loads(graph)["sources"] == [16]
 
 
 def test_profiles_are_the_different_values() -> None:
