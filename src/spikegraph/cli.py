@@ -280,7 +280,9 @@ def simulate(graph: Path, data: str, chip: str | None, as_json: bool, **options:
     click.echo(f"a dense network of this shape: {macs['once']:,} MACs once, {macs['every_step']:,} in every step")
     if run.cores is not None:
         placement = run.cores.placement
-        click.echo(f"\non {chip}: {placement.n_cores} cores of {placement.n_tiles} tiles; the fullest core holds")
+        click.echo(
+            f"\nplaced on {chip} (cores: {placement.n_cores}, tiles: {placement.n_tiles}); its fullest core holds"
+        )
         _table(*cost_report.placement_rows(placement))
     for report in costs:
         _print_cost(report)

@@ -68,7 +68,7 @@ def lines(report: dict[str, Any]) -> list[str]:
             sops, ratio = dense[scope]["sops"], dense[scope]["macs_per_sop"]
             said.append(
                 f"{sops:,.1f} additions a sample ({scope.replace('_', ' ')}); a dense network of this shape does "
-                f"{dense['dense_macs']:,} MACs" + (f", {ratio:.2f} for each addition" if ratio else "")
+                f"{dense['dense_macs']:,} MACs" + (f", {ratio:.2f} MACs for each addition" if ratio else "")
             )
     if "dense_energy_j" in dense:
         said.append(f"the dense network: {_microjoule(dense['dense_energy_j'])} µJ, {dense['dense_arithmetic']}")

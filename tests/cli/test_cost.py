@@ -1,0 +1,152 @@
+"""`simulate --chip` and `cost` on the command line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from spikegraph.cli import main
+from spikegraph.export import formats
+from spikegraph.export.coding import InputCoding, Readout
+from spikegraph.export.graph import Dense, Graph, Input, Output, Population
+from spikegraph.hwsim.profile import profile_names
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(a) for a in arguments], catch_exceptions=False)
+
+
+def refused(*arguments: object) -> str:
+    result = call(*arguments)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
+def network(n_hidden: int = 200) -> Graph:
+    """64-200-10 on digits, with random weights."""
+    random = np.random.default_rng(0)
+
+    def weights(*shape: int) -> np.ndarray:
+        return random.integers(-60, 64, shape) * 2
+
+    return Graph(
+        inputs={"pixels": Input(shape=(64,))},
+        populations={
+            "hidden": Population(shape=(n_hidden,), threshold_mant=300, decay_v=256),
+            "out": Population(shape=(10,), threshold_mant=300, decay_v=256),
+        },
+        projections={
+            "a": Dense(source="pixels", target="hidden", weight=weights(n_hidden, 64)),
+            "b": Dense(source="hidden", target="out", weight=weights(10, n_hidden)),
+        },
+        outputs={"class": Output(population="out")},
+        n_steps=8,
+        coding=InputCoding(kind="rate", seed=1),
+        readout=Readout(kind="count", output="class"),
+    )
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("cost") / "net.h5"
+    formats.save(network(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(net: Path) -> Path:
+    path = net.with_name("run.h5")
+    result = call("simulate", net, "--data", "digits:test", "--samples", 20, "--chip", "loihi1", "-o", path)
+    assert result.exit_code == 0, result.output
+    for part in (
+        "placed on loihi1 (cores: 2, tiles: 1)",
+        "messages",
+        "loihi1-fit",
+        "loihi1-presilicon",
+        "unpriced: barrier",
+    ):
+        assert part in result.stdout, part
+    return path
+
+
+def test_simulate_reports_placement_and_costs_as_json(net: Path, run: Path) -> None:
+    arguments = ("simulate", net, "--data", "digits:test", "--samples", 20, "--chip", "loihi1", "--json")
+    first, second = (json.loads(call(*arguments).stdout) for _ in range(2))
+    assert first == second
+    cores = first["placement"]["cores"]
+    assert [core["population"] for core in cores] == ["hidden", "out"]
+    assert sum(core["loads"]["neurons"] for core in cores) == 210
+    assert max(core["utilization"]["synapse_bits"] for core in cores) <= 1
+    assert [cost["profile"] for cost in first["costs"]] == ["loihi1-fit", "loihi1-presilicon"]
+    for cost in first["costs"]:
+        stored = json.loads(call("cost", run, "--profile", cost["profile"], "--json").stdout)
+        assert stored == cost  # priced again from the file, not run again
+
+
+def test_every_total_is_the_sum_of_its_parts(run: Path) -> None:
+    for name in set(profile_names()) - {"loihi2"}:
+        report = json.loads(call("cost", run, "--profile", name, "--json").stdout)
+        for energy in report["energy_per_sample"].values():
+            for parts in ("by_operation_j", "by_layer_j"):
+                assert sum(energy[parts].values()) == pytest.approx(energy["dynamic_j"])
+            if "by_core_j" in energy:
+                assert sum(energy["by_core_j"]) == pytest.approx(energy["dynamic_j"])
+
+
+def test_loihi_2_gives_counts_without_a_price(tmp_path: Path) -> None:
+    graph = network()
+    halved = {name: replace(p, weight=p.weight.astype(np.int64) // 2) for name, p in graph.projections.items()}
+    formats.save(replace(graph, projections=halved), tmp_path / "net.h5")
+    result = call("simulate", tmp_path / "net.h5", "--data", "digits:test", "--samples", 5, "--chip", "loihi2")
+    assert result.exit_code == 0
+    assert "unpriced: every operation" in result.stdout
+    assert "messages" in result.stdout
+    assert "µJ" not in result.stdout
+
+
+def test_two_runs_side_by_side(run: Path) -> None:
+    result = call("cost", run, "--profile", "cmos-45nm", "--against", run)
+    assert "takes 1.00 × the additions of" in result.stdout
+    compared = json.loads(call("cost", run, "--profile", "cmos-45nm", "--against", run, "--json").stdout)["comparison"]
+    assert compared["sops_ratio"] == 1
+
+
+def test_a_profile_of_ones_own(run: Path, tmp_path: Path) -> None:
+    own = tmp_path / "mine.toml"
+    own.write_text(
+        'name = "mine"\ntitle = "Mine"\n[[operation]]\nname = "spike"\ncounts = ["spikes"]\nenergy_pj = 2.0\n'
+        'source = "my own bench"\ngrade = "measured"\n'
+    )
+    report = json.loads(call("cost", run, "--profile", own, "--json").stdout)
+    spikes = sum(report["counts_per_sample"]["window"]["spikes"])
+    assert report["energy_per_sample"]["window"]["dynamic_j"] == pytest.approx(spikes * 2e-12)
+
+
+def test_bad_input_is_one_message(net: Path, run: Path, tmp_path: Path) -> None:
+    assert "choose one of cmos-45nm" in refused("cost", run, "--profile", "loihi9")
+    assert "prices a run on loihi2, this one ran on loihi1" in refused("cost", run, "--profile", "loihi2")
+    assert "does not exist" in refused("cost", tmp_path / "none.h5", "--profile", "truenorth")
+    assert "is a graph, expected a run" in refused("cost", net, "--profile", "truenorth")
+    assert "no cores to place on" in refused("simulate", net, "--data", "digits:test", "--chip", "generic")
+    assert "choose one of" in refused("simulate", net, "--data", "digits:test", "--chip", "loihi9")
+    out = tmp_path / "run.h5"
+    formats.save(network(200_000), tmp_path / "large.h5")
+    said = refused("simulate", tmp_path / "large.h5", "--data", "digits:test", "--chip", "loihi1", "-o", out)
+    assert "the chip has 128" in said
+    assert not out.exists()
+
+
+def test_a_run_of_another_chips_cores_is_damaged(run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cut.h5"
+    path.write_bytes(run.read_bytes())
+    with h5py.File(path, "r+") as file:
+        del file["placement/tiles"]
+    assert "checksum" in refused("cost", path, "--profile", "loihi1-fit")
