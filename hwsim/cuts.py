@@ -10,8 +10,18 @@ import numpy as np
 from spikegraph.export.chips import Chip
 from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import ChipError
-from spikegraph.export.graph import Graph
-from spikegraph.hwsim.packing import AXONS_IN, AXONS_OUT, DECAYS, MEMORY, NEURONS, SOURCES, THRESHOLDS, Demand
+from spikegraph.export.graph import Conv2d, Graph, SumPool2d
+from spikegraph.hwsim.packing import (
+    AXONS_IN,
+    AXONS_OUT,
+    DECAYS,
+    MEMORY,
+    NEURONS,
+    SOURCES,
+    THRESHOLDS,
+    Demand,
+    weight_bits,
+)
 
 REMEDIES = {
     NEURONS: "use fewer neurons, or a chip with larger cores",
@@ -49,6 +59,21 @@ class Cut:
 def limits_of(chip: Chip) -> dict[str, int]:
     """Return the limits of one core, by resource; a resource whose limit is not published is absent."""
     return {name: limit.maximum for name in REMEDIES if (limit := getattr(chip.core, name)) is not None}
+
+
+def require_memory(graph: Graph, chip: Chip) -> None:
+    """Raise `ChipError` if the weights alone are more than the chip holds: told before every synapse is looked at."""
+    if chip.core is None:
+        return
+    packing = chip.core.packing
+    single = {name: p for name, p in graph.projections.items() if not isinstance(p, (Conv2d, SumPool2d))}
+    bits = {name: p.weight.size * weight_bits(p.weight, packing) for name, p in single.items()}
+    room = chip.core.mesh.cores * chip.core.synapse_bits.maximum
+    if sum(bits.values()) > room:
+        what = f"its weights need {sum(bits.values()):,} {MEMORY}, its cores have {room:,} in all"
+        raise ChipError(
+            f"chip {chip.name!r}", what, f"begin with {max(bits, key=lambda n: bits[n])}: {REMEDIES[MEMORY]}"
+        )
 
 
 def cut(graph: Graph, population: str, chip: Chip, *, at_least: int = 1, naive: bool = False) -> Cut:

@@ -20,7 +20,7 @@ from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import ChipError
 from spikegraph.export.graph import Graph, Projection
 from spikegraph.export.passes import pipelined
-from spikegraph.hwsim.cuts import REMEDIES, Cut, cut, limits_of
+from spikegraph.hwsim.cuts import REMEDIES, Cut, cut, limits_of, require_memory
 from spikegraph.hwsim.mesh import arranged, hops, in_order
 from spikegraph.hwsim.packing import AXONS_OUT
 
@@ -138,6 +138,7 @@ def place(graph: Graph, chip: Chip, *, naive: bool = False) -> Placement:
     if chip.core is None:
         raise ChipError(f"chip {chip.name!r}", "has no cores to place on", "choose loihi1 or loihi2")
     require_legal(graph, chip)
+    require_memory(graph, chip)
     if any(p.delay_steps == 0 for p in graph.projections.values()):
         graph = pipelined(graph)
     cuts = {name: cut(graph, name, chip, naive=naive) for name in graph.populations}

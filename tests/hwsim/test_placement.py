@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -46,7 +47,7 @@ def dense(n_in: int, n_out: int) -> Graph:
     return Graph(
         inputs={"in": Input(shape=(n_in,))},
         populations={"out": Population(shape=(n_out,), threshold_mant=500)},
-        projections={"p": Dense(source="in", target="out", weight=np.full((n_out, n_in), 2))},
+        projections={"p": Dense(source="in", target="out", weight=np.full((n_out, n_in), 2, np.int8))},
         outputs={"o": Output(population="out")},
         n_steps=4,
     )
@@ -135,13 +136,20 @@ def small(**limits: int) -> Chip:
             small(neurons=20),
             "the graph needs 150 cores (out 150 for its neurons), the chip has 128; begin",
         ),
-        (dense(10, 3000), small(synapse_bits=1300), "out on loihi1: needs more than 192 cores for its synapse_bits"),
+        (dense(10, 3000), small(synapse_bits=1900), "cores for its synapse_bits, the chip has 128; prune"),
     ],
 )
 def test_a_chip_that_is_too_small_names_the_limit(graph: Graph, chip: Chip, what: str) -> None:
     with pytest.raises(ChipError) as error:
         place(graph, chip)
     assert what in str(error.value)
+
+
+def test_too_many_synapses_are_refused_before_they_are_listed() -> None:
+    with pytest.raises(
+        ChipError, match=re.escape("its weights need 160,000,000 synapse_bits, its cores have 134,217,728")
+    ):
+        place(dense(2000, 10_000), load_chip("loihi1"))
 
 
 def test_messages_that_leave_a_core_are_limited_too() -> None:
