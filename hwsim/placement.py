@@ -171,7 +171,7 @@ def place(graph: Graph, chip: Chip, *, naive: bool = False) -> Placement:
     )
 
 
-def reach(graph: Graph, p: Projection, core_of: Mapping[str, Array], n_cores: int) -> csr_array:
+def synapses_by_core(graph: Graph, p: Projection, core_of: Mapping[str, Array], n_cores: int) -> csr_array:
     """Count the synapses that each source neuron of a projection has in each core: (n_source, n_cores)."""
     source, target = graph.shape_of(p.source), graph.shape_of(p.target)
     sources, targets, _ = p.synapses(source, target)
@@ -184,7 +184,7 @@ def destinations(graph: Graph, source: str, core_of: Mapping[str, Array], n_core
     total = csr_array((prod(graph.shape_of(source)), n_cores), dtype=np.int64)
     for p in graph.projections.values():
         if p.source == source:
-            total = csr_array(total + reach(graph, p, core_of, n_cores))
+            total = csr_array(total + synapses_by_core(graph, p, core_of, n_cores))
     total.data[:] = 1
     return total
 

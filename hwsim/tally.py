@@ -15,7 +15,7 @@ from scipy.sparse import coo_array, csr_array
 
 from spikegraph.export.connectivity import Array
 from spikegraph.export.graph import Conv2d, Dense, Graph, Projection, SumPool2d
-from spikegraph.hwsim.placement import Placement, destinations, reach
+from spikegraph.hwsim.placement import Placement, destinations, synapses_by_core
 
 CORE_QUANTITIES = {
     "active_updates": "updates of neurons with x, u or v not zero before",
@@ -74,7 +74,7 @@ def tally_of(graph: Graph, placement: Placement) -> Tally:
     }
     delivered = {}
     for name, p in graph.projections.items():
-        tables = {kind_of(p): reach(graph, p, placement.core_of, n_cores)}
+        tables = {kind_of(p): synapses_by_core(graph, p, placement.core_of, n_cores)}
         if name == _first_to_arrive(graph, p):
             into = np.array([population == p.target for population in placement.population])
             tables["messages_in"] = csr_array(reached[p.source] * into)

@@ -14,7 +14,7 @@ from spikegraph.export.chips import Chip, Mesh, load_chip
 from spikegraph.export.errors import ChipError, GraphError
 from spikegraph.export.graph import Conv2d, Dense, Graph, Input, Output, Population
 from spikegraph.hwsim.mesh import arranged, hops, in_order
-from spikegraph.hwsim.placement import place, reach
+from spikegraph.hwsim.placement import place, synapses_by_core
 
 MESH = Mesh(columns=8, rows=4, cores_per_tile=4, source="a test, nothing else", grade="assumed")
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -89,7 +89,7 @@ def test_reach_is_the_fan_out_by_core(case: Case) -> None:
     core_of = {name: random.integers(0, 5, node.n) for name, node in case.graph.populations.items()}
     for p in case.graph.projections.values():
         source, target = case.graph.shape_of(p.source), case.graph.shape_of(p.target)
-        table = reach(case.graph, p, core_of, 5).toarray()
+        table = synapses_by_core(case.graph, p, core_of, 5).toarray()
         assert np.array_equal(table.sum(axis=1), p.fan_out(np.ones(p.weight.shape, bool), source, target).ravel())
         for core in range(5):
             # One spike of each neuron, weights of 1: the sums of the neurons in that core.
