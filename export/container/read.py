@@ -106,7 +106,7 @@ def read_container(
         The file is missing, damaged, not a spikegraph file, of another kind or a newer version, holds what no
         spikegraph writes, is too large, or its content is not what its checksum says.
     """
-    with _opened(path) as file:
+    with _opened(path, cached=leave is not None) as file:
         header = _header(file, where=str(path))
         if header["kind"] != kind:
             what = f"is a {header['kind']}, expected a {kind}"
@@ -138,8 +138,11 @@ def container_kind(path: str | os.PathLike[str]) -> str:
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
-    """Open a file for reading and turn whatever h5py raises over it into one clear error."""
+def _opened(path: str | os.PathLike[str], *, cached: bool = True) -> Iterator[h5py.File]:
+    """Open a file for reading and turn whatever h5py raises over it into one clear error.
+
+    Not `cached`: no chunk is read twice, so that a cache of them would only take room.
+    """
     path = Path(path)
     where = str(path)
     if not path.exists():
@@ -156,8 +159,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
         what = "is not an HDF5 file" if signature else "is empty"
         raise FileFormatError(where, what, "give a file that spikegraph wrote")
     try:
-        # Every chunk is read once, so a cache of chunks would only take room.
-        with h5py.File(path, "r", rdcc_nbytes=0) as file:
+        with h5py.File(path, "r", rdcc_nbytes=None if cached else 0) as file:
             yield file
     except _DAMAGE as error:
         what = f"is truncated or damaged ({type(error).__name__}: {error})"
