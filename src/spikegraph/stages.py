@@ -291,7 +291,11 @@ def simulate(
         graph = replace(graph, n_steps=n_steps)
     split = load_split(data, Path(data_dir) if data_dir else None)
     split = split if samples is None else split.first(samples)
-    placement = place(graph, load_chip(chip)) if chip is not None else None
+    placement = None
+    if chip is not None:
+        progress(f"place on {chip}", 0, 1)
+        placement = place(graph, load_chip(chip))
+        progress(f"place on {chip}", 1, 1)
 
     progress(f"simulate {split.name}", 0, len(split))
 
