@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT ?= demo-out
 
-.PHONY: setup demo test test-slow lint bench clean
+SANAFE := .venv-sanafe
+
+.PHONY: setup demo test test-slow lint bench check-sanafe check-sanafe-table clean
 
 setup: $(READY)
 
@@ -37,5 +39,18 @@ lint: setup
 bench: setup
 	$(BIN)/python -m pytest tests/benchmarks -o python_files="bench_*.py" --benchmark-columns=median,iqr,rounds
 
+# SANA-FE counts and charges the same networks (docs/cost.md). It is licensed under the GPL, and runs in an environment
+# and a process of its own.
+$(SANAFE)/.ready:
+	$(PYTHON) -m venv $(SANAFE)
+	$(SANAFE)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt sanafe==2.2.9 numpy
+	touch $@
+
+check-sanafe: setup $(SANAFE)/.ready
+	SANAFE_PYTHON=$(SANAFE)/bin/python $(BIN)/python -m pytest tests/crosscheck -m peers
+
+check-sanafe-table: setup $(SANAFE)/.ready
+	SANAFE_PYTHON=$(SANAFE)/bin/python PYTHONPATH=tests $(BIN)/python tests/crosscheck/table.py $(GRAPH) $(ARGS)
+
 clean:
-	rm -rf $(VENV) $(OUT) build dist
+	rm -rf $(VENV) $(SANAFE) $(OUT) build dist
