@@ -13,7 +13,8 @@
 #include "neuron.h"
 
 #define SG_ROW 256   /* neurons that fall asleep and wake together */
-enum { SG_PLAIN, SG_SATURATE, SG_ANYTHING };
+#define SG_WORD 64   /* neurons whose spikes are the bits of a word */
+enum { SG_FIRED, SG_LEFT, SG_GIVEN }; /* flags of a neuron, by bit: it fired, u or v is not 0 after the step, x was not */
 #define SG_PAD 64    /* every array of neurons is longer than the population by up to this */
 
 typedef struct { /* the spikes of one source in one step */
@@ -22,16 +23,20 @@ typedef struct { /* the spikes of one source in one step */
 } events;
 
 typedef struct { /* the neurons of one population, one sample */
-  void *sums, *before;
+  void *sums;
   int64_t *x, *trace_x;
   int32_t *u, *v, *held, *n_spikes, *before_reset;
-  int16_t *fired; /* 0 or 1; as wide as the narrowest sums, so that they vectorize together */
-  uint8_t *awake, *active;
+  uint64_t *busy; /* a bit for each neuron: u or v is not 0 */
+  uint8_t *awake; /* per row: input came, or something is left that needs an update without input */
+  int32_t *most;  /* per row: no |u| and no |v| is larger */
 } cells;
 
 typedef struct {
   int64_t active, spikes, wraps, saturations;
-  uint32_t rest; /* whether anything is left that needs an update without input */
+  /* of the last row that was updated: */
+  uint64_t fired[SG_ROW / SG_WORD], was_active[SG_ROW / SG_WORD]; /* a bit for each neuron */
+  int32_t most; /* the largest |u| and |v|, or more */
+  int rest;     /* whether anything is left that needs an update without input */
 } tally;
 
 typedef void (*update_function)(const sg_population *, cells *, int64_t, int64_t, tally *);
@@ -39,10 +44,10 @@ typedef void (*update_function)(const sg_population *, cells *, int64_t, int64_t
 typedef struct {
   void (*add_events)(const sg_projection *, const events *, void *, int64_t, uint8_t *, int64_t);
   void (*append_input)(events *, const uint8_t *, int64_t, int64_t);
-  void (*append_fired)(events *, const int16_t *, int64_t, int64_t);
-  const update_function (*updates)[12];
+  void (*append_fired)(events *, const uint64_t *, int64_t, int64_t);
+  const update_function (*updates)[8];
   update_function update_general;
-  void (*fold)(const void *, int64_t, int64_t, int64_t, int64_t *);
+  void (*fold)(void *, int64_t, int64_t, int64_t, int64_t *);
 } level;
 
 /* Inner loops keep their registers to themselves. */
@@ -53,6 +58,13 @@ typedef struct {
 #define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
 #else
 #define INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
+/* A loop that looks numbers up: gcc would pack them into vectors, which costs more than it saves. */
+#if defined(__clang__)
+#define LOOKUPS
+#else
+#define LOOKUPS __attribute__((optimize("no-tree-vectorize")))
 #endif
 
 #define LEVEL(name) name##_baseline
@@ -78,9 +90,9 @@ typedef struct {
 
 #define LEVEL(name) name##_avx512
 #if defined(__clang__)
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,bmi,popcnt")))
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,bmi,popcnt")))
 #else
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,bmi,popcnt,prefer-vector-width=512")))
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi2,bmi,popcnt,prefer-vector-width=512")))
 #endif
 #define LANES 32
 #define BLOCK 16
@@ -101,7 +113,8 @@ typedef struct {
 EXPORT int64_t sg_level(void) {
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vbmi2"))
     return SG_AVX512;
   if (__builtin_cpu_supports("avx2")) return SG_AVX2;
 #endif
@@ -130,6 +143,8 @@ typedef struct {
   cells *cells;      /* per population */
   void *state;       /* one block with the state of all populations, cleared before each sample */
   size_t state_bytes;
+  int64_t *counts;   /* of the sample at hand: they are written in each step, and so must stay in the cache */
+  size_t counts_bytes;
 } workspace;
 
 static size_t padded(int64_t n) { return ((size_t)n + SG_PAD - 1) / SG_PAD * SG_PAD + SG_PAD; }
@@ -147,7 +162,6 @@ static size_t lay_out(const sg_plan *plan, workspace *w, char *base) {
   c->field = base ? (void *)(base + at) : NULL;               \
   at += ((size_t)(bytes) + 63) / 64 * 64
     FIELD(sums, n * (size_t)p->sum_bytes);
-    FIELD(before, p->general || p->current ? 0 : n * (size_t)p->sum_bytes);
     FIELD(x, p->general ? n * 8 : 0);
     FIELD(trace_x, p->general ? n * 8 : 0);
     FIELD(before_reset, p->general ? n * 4 : 0);
@@ -155,9 +169,9 @@ static size_t lay_out(const sg_plan *plan, workspace *w, char *base) {
     FIELD(v, n * 4);
     FIELD(held, p->general || p->may_hold ? n * 4 : 0);
     FIELD(n_spikes, p->general || p->may_hold ? n * 4 : 0);
-    FIELD(fired, n * 2);
+    FIELD(busy, n / 8);
     FIELD(awake, padded(rows_of(p->n)));
-    FIELD(active, p->general ? n : 0);
+    FIELD(most, padded(rows_of(p->n)) * 4);
 #undef FIELD
   }
   return at;
@@ -176,6 +190,7 @@ static void release(const sg_plan *plan, workspace *w) {
   free(w->rings);
   free(w->cells);
   free(w->state);
+  free(w->counts);
   memset(w, 0, sizeof *w);
 }
 
@@ -183,7 +198,9 @@ static int prepare(const sg_plan *plan, workspace *w) {
   memset(w, 0, sizeof *w);
   w->rings = calloc((size_t)plan->n_sources, sizeof *w->rings);
   w->cells = calloc((size_t)plan->n_populations, sizeof *w->cells);
-  if (!w->rings || !w->cells) return -1;
+  w->counts_bytes = (size_t)(plan->n_slots * plan->n_steps) * sizeof *w->counts;
+  w->counts = malloc(w->counts_bytes);
+  if (!w->rings || !w->cells || !w->counts) return -1;
   for (int64_t k = 0; k < plan->n_sources; k++) {
     w->rings[k] = calloc((size_t)plan->sources[k].ring, sizeof **w->rings);
     if (!w->rings[k]) return -1;
@@ -253,11 +270,15 @@ static int read_input(const sg_plan *plan, const level *f, const sg_source *s, e
   return read_raster(f, s, e, offset);
 }
 
-static int64_t summed(const events *e, const int64_t *each, int64_t alike) {
+LOOKUPS static int64_t summed(const events *e, const int32_t *each, int64_t alike) {
   if (!each) return e->n * alike;
-  int64_t sum = 0;
-  for (int64_t k = 0; k < e->n; k++) sum += each[e->index[k]];
-  return sum;
+  int64_t even = 0, odd = 0; /* apart, so that additions need not wait for each other */
+  int64_t k = 0;
+  for (; k + 2 <= e->n; k += 2) {
+    even += each[e->index[k]];
+    odd += each[e->index[k + 1]];
+  }
+  return even + odd + (k < e->n ? each[e->index[k]] : 0);
 }
 
 /* What spikes add to counts that are finer than a node's. */
@@ -269,13 +290,14 @@ static void tally_spikes(const events *e, const int64_t *ptr, const int32_t *pai
 }
 
 /* The same for the active updates of neurons first … last - 1; returns the run to go on with. */
-static int64_t tally_active(const sg_population *p, const cells *c, int64_t run, int64_t first, int64_t last,
+static int64_t tally_active(const sg_population *p, const tally *row, int64_t run, int64_t first, int64_t last,
                             int64_t n_steps, int64_t *counts) {
+  const int64_t begin = first;
   while (run < p->n_runs && p->runs[2 * run] <= first) run++;
   for (; run < p->n_runs; run++) {
     const int64_t end = p->runs[2 * run] < last ? p->runs[2 * run] : last;
     int64_t active = 0;
-    for (int64_t i = first; i < end; i++) active += c->active[i];
+    for (int64_t i = first; i < end; i++) active += row->was_active[(i - begin) / SG_WORD] >> (i - begin) % SG_WORD & 1;
     counts[p->runs[2 * run + 1] * n_steps] += active;
     first = end;
     if (p->runs[2 * run] >= last) break;
@@ -283,12 +305,18 @@ static int64_t tally_active(const sg_population *p, const cells *c, int64_t run,
   return run;
 }
 
-static void copy_trace(const sg_population *p, const cells *c, int64_t from, size_t n, int64_t to) {
+/* The spikes of a source in step t. */
+static events *spikes_of(const sg_plan *plan, const workspace *w, int64_t source, int64_t t) {
+  const int64_t ring = plan->sources[source].ring;
+  return &w->rings[source][ring == 1 ? 0 : t % ring]; /* most have no delay, and a division takes long */
+}
+
+static void copy_trace(const sg_population *p, const cells *c, const tally *row, int64_t from, size_t n, int64_t to) {
   memcpy(p->trace_x + to, c->trace_x + from, n * 8);
   memcpy(p->trace_u + to, c->u + from, n * 4);
   memcpy(p->trace_v + to, c->v + from, n * 4);
   memcpy(p->trace_before + to, c->before_reset + from, n * 4);
-  for (size_t k = 0; k < n; k++) p->trace_s[to + (int64_t)k] = (uint8_t)c->fired[from + (int64_t)k];
+  for (size_t k = 0; k < n; k++) p->trace_s[to + (int64_t)k] = row->fired[k / SG_WORD] >> k % SG_WORD & 1;
 }
 
 static int step_population(const sg_plan *plan, workspace *w, const level *f, int64_t k, int64_t t, int64_t sample,
@@ -296,7 +324,7 @@ static int step_population(const sg_plan *plan, workspace *w, const level *f, in
   const sg_population *p = &plan->populations[k];
   cells *c = &w->cells[k];
   const sg_source *self = &plan->sources[p->source];
-  events *out = &w->rings[p->source][t % self->ring];
+  events *out = spikes_of(plan, w, p->source, t);
   const int64_t step = t - p->start_step, n_rows = rows_of(p->n);
   out->n = 0;
   if (step < 0 || step >= plan->n_steps) return 0;
@@ -306,41 +334,33 @@ static int step_population(const sg_plan *plan, workspace *w, const level *f, in
     const sg_projection *q = &p->projections[j];
     const int64_t arrives = t - q->delay;
     if (arrives < 0) continue;
-    const events *in = &w->rings[q->source][arrives % plan->sources[q->source].ring];
+    const events *in = spikes_of(plan, w, q->source, arrives);
     if (!in->n) continue;
     COUNT(q->sops_slot) = summed(in, q->fan_out, q->fan_out_each);
     COUNT(q->effective_slot) = summed(in, q->effective, q->effective_each);
     tally_spikes(in, q->tally_ptr, q->tally, plan->n_steps, counts + step);
     f->add_events(q, in, c->sums, p->sum_bytes, c->awake, n_rows);
-    if (p->general) { /* each projection is shifted by its own exponent */
-      f->fold(c->sums, p->sum_bytes, q->exponent, p->n, c->x);
-      memset(c->sums, 0, padded(p->n) * (size_t)p->sum_bytes);
-    }
+    /* Each projection is shifted by its own exponent. */
+    if (p->general) f->fold(c->sums, p->sum_bytes, q->exponent, (p->n + 31) / 32 * 32, c->x);
   }
 
-  tally total = {0, 0, 0, 0, 0};
-  update_function update = f->update_general;
-  if (!p->general)
-    update = f->updates[p->sum_bytes == 4][6 * p->current + p->path];
+  tally total = {0};
   int64_t run = 0;
   for (int64_t row = 0; row < n_rows; row++) {
     if (!c->awake[row] && !p->biased) continue;
     const int64_t first = row * SG_ROW, last = first + SG_ROW < p->n ? first + SG_ROW : p->n;
     const int64_t before = total.spikes;
+    const int64_t what = p->may_hold ? 3 : c->most[row] > p->small_most ? 2 : p->each;
+    const update_function update =
+        p->general ? f->update_general : f->updates[p->sum_bytes == 4][4 * p->current + what];
     update(p, c, first, first + (last - first + 31) / 32 * 32, &total);
     c->awake[row] = total.rest != 0;
-    run = tally_active(p, c, run, first, last, plan->n_steps, counts + step);
-    if (p->trace_x) copy_trace(p, c, first, (size_t)(last - first), (step * plan->n_samples + sample) * p->n + first);
-    const int64_t fired = total.spikes - before;
-    if (fired) {
-      if (reserve(out, fired + 16, 0)) return -1;
-      f->append_fired(out, c->fired + first, first, last - first);
-    }
-  }
-  if (!p->general && !p->current) {
-    void *sums = c->sums;
-    c->sums = c->before;
-    c->before = sums;
+    c->most[row] = total.most;
+    run = tally_active(p, &total, run, first, last, plan->n_steps, counts + step);
+    if (p->trace_x)
+      copy_trace(p, c, &total, first, (size_t)(last - first), (step * plan->n_samples + sample) * p->n + first);
+    if (reserve(out, total.spikes - before + 16, 0)) return -1;
+    f->append_fired(out, total.fired, first, last - first);
   }
   tally_spikes(out, p->tally_ptr, p->tally, plan->n_steps, counts + step);
   COUNT(self->spikes_slot) = total.spikes;
@@ -361,7 +381,8 @@ static int64_t end_of_sample(const sg_plan *plan, const workspace *w, int64_t t,
 }
 
 static int run_sample(const sg_plan *plan, workspace *w, const level *f, int64_t sample) {
-  int64_t *counts = plan->counts + sample * plan->n_slots * plan->n_steps;
+  int64_t *counts = w->counts;
+  memset(counts, 0, w->counts_bytes);
   memset(w->state, 0, w->state_bytes);
   for (int64_t k = 0; k < plan->n_sources; k++)
     for (int64_t slot = 0; slot < plan->sources[k].ring; slot++) w->rings[k][slot].n = 0;
@@ -370,7 +391,7 @@ static int run_sample(const sg_plan *plan, workspace *w, const level *f, int64_t
     for (int64_t k = 0; k < plan->n_sources; k++) {
       const sg_source *s = &plan->sources[k];
       if (!s->raster && !s->offsets) continue;
-      events *e = &w->rings[k][t % s->ring];
+      events *e = spikes_of(plan, w, k, t);
       e->n = 0;
       if (t >= plan->n_steps) continue;
       if (read_input(plan, f, s, e, t, sample)) return -1;
@@ -380,6 +401,7 @@ static int run_sample(const sg_plan *plan, workspace *w, const level *f, int64_t
       if (step_population(plan, w, f, k, t, sample, counts)) return -1;
     n_total = end_of_sample(plan, w, t, n_total);
   }
+  memcpy(plan->counts + sample * plan->n_slots * plan->n_steps, counts, w->counts_bytes);
   return 0;
 }
 
@@ -396,15 +418,6 @@ EXPORT int64_t sg_run(sg_plan *plan) {
   }
   release(plan, &w);
   return failed;
-}
-
-/* The bound of the benchmarks: how fast rows of int8 can be added when nothing else is done. */
-EXPORT void sg_add_rows(int64_t chosen, const int8_t *weight, int64_t stride, const int32_t *index, int64_t n_events,
-                        int32_t *sums, int64_t times) {
-  const events in = {n_events, n_events, (int32_t *)(uintptr_t)index, NULL};
-  const sg_projection p = {.kind = SG_DENSE8, .weight_bytes = 1, .weight = weight, .row_stride = stride};
-  uint8_t awake[1] = {0};
-  for (int64_t k = 0; k < times; k++) functions_of(chosen)->add_events(&p, &in, sums, 4, awake, 1);
 }
 
 #ifndef SPIKEGRAPH_PLAIN_LIBRARY

@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-enum { SG_DENSE8, SG_ROWS, SG_WINDOW, SG_SPARSE };     /* how the weights of a projection lie */
+enum { SG_DENSE8, SG_ROWS, SG_WINDOW, SG_PATCH, SG_SPARSE }; /* how the weights of a projection lie */
 enum { SG_UINT8, SG_INT8, SG_INT16 };                  /* dtype of a raster */
 enum { SG_BASELINE, SG_AVX2, SG_AVX512 };              /* vector instructions */
 
@@ -24,13 +24,16 @@ typedef struct { /* Rows of a source neuron are contiguous. Indices of neurons a
   int64_t kind, source, delay, exponent;
   int64_t weight_bytes;
   const void *weight;
-  int64_t row_stride;       /* DENSE8, ROWS: elements from one source neuron to the next */
-  const int32_t *site;      /* WINDOW: per source neuron (row, column, weight offset, target offset) */
+  int64_t row_stride;       /* DENSE8, ROWS: elements from one source neuron to the next; PATCH: from row to row */
+  int64_t target_stride;    /* PATCH: targets from one row of a patch to the next */
+  const int32_t *site;      /* per source neuron; WINDOW: (row, column, weight offset, target offset),
+                               PATCH: (patch, weight offset) */
+  const int32_t *patches;   /* PATCH: (first target, rows, targets of a row) */
   const int32_t *rows_ptr, *rows; /* WINDOW: per source row, pairs (target offset, weight offset) */
   const int32_t *runs_ptr, *runs; /* WINDOW: per source column, triples (target offset, weight offset, length) */
   const int64_t *row_begin, *row_end; /* SPARSE: per source neuron; rows lie in any order */
   const int32_t *indices;   /* SPARSE: target of each synapse */
-  const int64_t *fan_out, *effective; /* per source neuron; NULL if all are alike */
+  const int32_t *fan_out, *effective; /* per source neuron; NULL if all are alike */
   int64_t fan_out_each, effective_each;
   int64_t sops_slot, effective_slot;
   const int64_t *tally_ptr; /* what a spike of each source neuron adds in which slot: see tally.py; NULL if nothing */
@@ -43,7 +46,9 @@ typedef struct {
   int64_t general;       /* x is summed in 64 bits and everything may happen; also where a trace is kept */
   int64_t exponent;      /* of all its projections, unless general */
   int64_t current, may_hold, biased;
-  int64_t path;          /* which of the updates in _kernel_level.h */
+  int64_t each;          /* parameters differ between neurons, or x is shifted */
+  int64_t small_most;    /* u and v up to this are small, and nothing wraps or saturates in the next step; or -1 */
+  int64_t unit_bits;     /* keep_u and keep_v are multiples of 2^unit_bits */
   const int32_t *keep_u, *keep_v, *threshold, *bias; /* padded to a multiple of 32 by neurons that stay 0 */
   int64_t keep_mask, sub_mask, pause, max_spikes;
   int64_t n_projections;

@@ -12,7 +12,7 @@ import numpy as np
 from spikegraph.export.connectivity import Array, Shape, per_neuron
 from spikegraph.export.graph import Conv2d, Dense, Graph, OneToOne, Projection, Sparse, SumPool2d
 
-DENSE8, ROWS, WINDOW, SPARSE = range(4)  # as in _kernel.h
+DENSE8, ROWS, WINDOW, PATCH, SPARSE = range(5)  # as in _kernel.h
 _ROW = 32  # rows are padded to a multiple of the longest vector of 16-bit numbers
 
 Orders = Mapping[str, Array | None]
@@ -24,6 +24,7 @@ class ProjectionLayout:
 
     kind: int
     row_stride: int = 0
+    target_stride: int = 0
     arrays: dict[str, Array] = field(default_factory=dict)
 
 
@@ -48,7 +49,7 @@ def lay_out(graph: Graph, p: Projection, orders: Orders) -> ProjectionLayout:
     if isinstance(p, Dense):
         return _dense(p, orders, graded=graded)
     if isinstance(p, (Conv2d, SumPool2d)):
-        return _window(p, source, target, orders[p.source])
+        return _window(p, source, target, orders[p.source], graded=graded)
     if isinstance(p, Sparse):
         return _sparse(p, orders)
     return _one_to_one(p, target, orders)
@@ -66,8 +67,8 @@ def _dense(p: Dense, orders: Orders, *, graded: bool) -> ProjectionLayout:
 
 
 def _aligned(array: Array) -> Array:
-    """Copy to where a cache line begins, so that a row of weights lies on as few lines as it can."""
-    room = np.empty(array.nbytes + 64, np.uint8)
+    """Copy to where a cache line begins, with room behind for a vector that reads past the last row's end."""
+    room = np.zeros(array.nbytes + 128, np.uint8)
     start = -room.ctypes.data % 64
     copy = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
     copy[...] = array
@@ -104,7 +105,9 @@ def _both(pair: Any) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _window(p: Conv2d | SumPool2d, source: Shape, target: Shape, order: Array | None) -> ProjectionLayout:
+def _window(
+    p: Conv2d | SumPool2d, source: Shape, target: Shape, order: Array | None, *, graded: bool
+) -> ProjectionLayout:
     """Lay out a window: tables of what a source row and a source column reach, so that no site needs its own."""
     if isinstance(p, Conv2d):
         weight, groups, dilation = p.weight, p.groups, p.dilation
@@ -115,28 +118,29 @@ def _window(p: Conv2d | SumPool2d, source: Shape, target: Shape, order: Array | 
     (down, right), (top, left), (step_y, step_x) = (_both(a) for a in (p.stride, p.padding, dilation))
 
     # From a fixed source column, kernel columns of one class (modulo `period`) reach neighbouring target columns if
-    # `gap` is 1, the higher kernel column the lower target column; they are laid out in that order.
-    period, gap = right // gcd(right, step_x), step_x // gcd(right, step_x)
+    # `gap` is 1, the higher kernel column the lower target column; they are laid out in that order. So are the rows.
+    (period_y, gap_y), (period, gap) = _classes(down, step_y), _classes(right, step_x)
+    kernel_rows = sorted(range(n_rows), key=lambda r: (r % period_y, -r))
     columns = sorted(range(n_columns), key=lambda c: (c % period, -c))
-    position = {c: i for i, c in enumerate(columns)}
     mergeable = gap == 1 and groups == 1
+    stride = -(-n_columns * per_out // _ROW) * _ROW
 
     rows, rows_ptr = [], [0]
     for y in range(source[1]):
-        for r in range(n_rows):
+        for position, r in enumerate(kernel_rows):
             to, remainder = divmod(y + top - r * step_y, down)
             if remainder == 0 and 0 <= to < target[1]:
-                rows.append((to * target[2] * target[0], r * n_columns * per_out))
+                rows.append([to * target[2] * target[0], position * stride])
         rows_ptr.append(len(rows))
     runs: list[list[int]] = []
     runs_ptr = [0]
     for x in range(source[2]):
         start = len(runs)
-        for c in columns:
+        for position, c in enumerate(columns):
             to, remainder = divmod(x + left - c * step_x, right)
             if remainder or not 0 <= to < target[2]:
                 continue
-            run = [to * target[0], position[c] * per_out, per_out]
+            run = [to * target[0], position * per_out, per_out]
             last = runs[-1] if len(runs) > start else None
             if mergeable and last and last[0] + last[2] == run[0] and last[1] + last[2] == run[1]:
                 last[2] += per_out
@@ -144,18 +148,53 @@ def _window(p: Conv2d | SumPool2d, source: Shape, target: Shape, order: Array | 
                 runs.append(run)
         runs_ptr.append(len(runs))
 
-    # (groups, out, in, r, c) → (source channel, r, c in the order above, out)
-    grouped = weight.reshape(groups, per_out, per_in, n_rows, n_columns)[..., columns]
-    by_source = np.ascontiguousarray(np.moveaxis(grouped, 1, -1)).reshape(-1, n_rows * n_columns * per_out)
+    # (groups, out, in, r, c) → (source channel, r, c in the orders above, out)
+    grouped = weight.reshape(groups, per_out, per_in, n_rows, n_columns)[..., kernel_rows, :][..., columns]
+    by_source = np.zeros((source[0], n_rows, stride), weight.dtype)
+    by_source[..., : n_columns * per_out] = np.moveaxis(grouped, 1, -1).reshape(source[0], n_rows, -1)
     channel, y, x = (a.ravel() for a in np.indices(source))
-    site = np.stack([y, x, channel * by_source.shape[1], channel // per_in * per_out], axis=1)
-    arrays = {
-        "weight": _aligned(by_source),
-        "site": site if order is None else site[order],
-        "rows_ptr": np.array(rows_ptr),
-        "rows": np.array(rows).reshape(-1, 2),
-        "runs_ptr": np.array(runs_ptr),
-        "runs": np.array(runs).reshape(-1, 3),
-    }
-    narrow = {name: np.ascontiguousarray(a if name == "weight" else a.astype(np.int32)) for name, a in arrays.items()}
-    return ProjectionLayout(kind=WINDOW, arrays=narrow)
+    offset = channel * n_rows * stride
+    arrays = {"weight": _aligned(by_source)}
+    if mergeable and weight.dtype == np.int8 and not graded:
+        patch, weight_offset = _patches(rows, rows_ptr, runs, runs_ptr)
+        patches, patch_of = np.unique(patch.reshape(-1, 3), axis=0, return_inverse=True)
+        pixel = y * source[2] + x
+        arrays["site"] = np.stack([patch_of.ravel()[pixel], offset + weight_offset.ravel()[pixel]], axis=1)
+        arrays["patches"] = patches
+    else:
+        arrays["site"] = np.stack([y, x, offset, channel // per_in * per_out], axis=1)
+        arrays |= {"rows_ptr": np.array(rows_ptr), "rows": np.array(rows).reshape(-1, 2)}
+        arrays |= {"runs_ptr": np.array(runs_ptr), "runs": np.array(runs).reshape(-1, 3)}
+    if order is not None:
+        arrays["site"] = arrays["site"][order]
+    return ProjectionLayout(
+        kind=PATCH if "patches" in arrays else WINDOW,
+        row_stride=stride,
+        target_stride=gap_y * target[2] * target[0],
+        arrays={name: a if name == "weight" else np.ascontiguousarray(a, np.int32) for name, a in arrays.items()},
+    )
+
+
+def _classes(stride: int, step: int) -> tuple[int, int]:
+    """Return the number of classes of kernel positions, and how far apart the targets of one class lie."""
+    return stride // gcd(stride, step), step // gcd(stride, step)
+
+
+def _patches(
+    rows: list[list[int]], rows_ptr: list[int], runs: list[list[int]], runs_ptr: list[int]
+) -> tuple[Array, Array]:
+    """Join rows and runs, of which there is one at most, to what each pixel reaches.
+
+    Returns
+    -------
+    patches : ndarray (h, w, 3)
+        First target, number of rows, targets of a row.
+    weight_offset : ndarray (h, w)
+        Where the weights of the first row begin.
+    """
+    n_rows, n_runs = np.diff(rows_ptr)[:, None], np.diff(runs_ptr)
+    row = np.array([*rows, [0, 0]])[rows_ptr[:-1]][:, None]
+    run = np.array([*runs, [0, 0, 0]])[runs_ptr[:-1]]
+    patches = np.stack(np.broadcast_arrays(row[..., 0] + run[:, 0], n_rows * n_runs, run[:, 2]), axis=-1)
+    patches[patches[..., 1] == 0] = 0
+    return patches, row[..., 1] + run[:, 1]

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib import import_module
-from math import prod
+from math import gcd, prod
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -21,7 +21,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from spikegraph.export import fixed
-from spikegraph.export.check import Bounds, bounds
+from spikegraph.export.check import bounds
 from spikegraph.export.connectivity import Array, Shape
 from spikegraph.export.errors import OptionError, TargetError
 from spikegraph.export.events import Events
@@ -47,13 +47,13 @@ def _structure(name: str, fields: str) -> type[ctypes.Structure]:
 _Source = _structure("_Source", "n ring graded raster_type *raster *offsets *index *value spikes_slot")
 _Projection = _structure(
     "_Projection",
-    "kind source delay exponent weight_bytes *weight row_stride *site *rows_ptr *rows *runs_ptr *runs "
-    "*row_begin *row_end *indices *fan_out *effective fan_out_each effective_each sops_slot effective_slot "
-    "*tally_ptr *tally",
+    "kind source delay exponent weight_bytes *weight row_stride target_stride *site *patches *rows_ptr *rows "
+    "*runs_ptr *runs *row_begin *row_end *indices *fan_out *effective fan_out_each effective_each "
+    "sops_slot effective_slot *tally_ptr *tally",
 )
 _Population = _structure(
     "_Population",
-    "n source start_step sum_bytes general exponent current may_hold biased path "
+    "n source start_step sum_bytes general exponent current may_hold biased each small_most unit_bits "
     "*keep_u *keep_v *threshold *bias keep_mask sub_mask pause max_spikes n_projections *projections "
     "active_slot wraps_slot saturations_slot *tally_ptr *tally n_runs *runs "
     "*trace_x *trace_u *trace_v *trace_before *trace_s",
@@ -191,7 +191,7 @@ class _Plan:
         # The first columns are those of active_updates.
         runs = np.stack([ends, core[ends - 1] + len(self.slots)], axis=1).astype(np.int32)
         sent = self._tallied(self.tally.sent[name], self.orders[name])
-        return {"general": True, "n_runs": len(runs), "runs": self._pointer(runs), **sent}
+        return {"n_runs": len(runs), "runs": self._pointer(runs), **sent}
 
     def _pointer(self, array: Array) -> int:
         self.keep.append(array)
@@ -226,6 +226,7 @@ class _Plan:
         may_hold = p.refractory_steps > 1 or p.max_spikes > 0
         # The neurons that pad a population have no bias: they must not share one.
         each = bool(p.bias.any()) or any(a.min() < a.max() for a in (p.decay_u, p.decay_v, p.threshold))
+        unit = gcd(fixed.DECAY_ONE, *(int(np.gcd.reduce(parameters[name])) for name in ("keep_u", "keep_v")))
         layouts = [lay_out(self.graph, q.projection, self.orders) for q in p.incoming]
         projections = (_Projection * len(p.incoming))(
             *(self._projection(q, layout) for q, layout in zip(p.incoming, layouts, strict=True))
@@ -237,12 +238,15 @@ class _Plan:
             source=self.names.index(p.name),
             start_step=p.start_step,
             sum_bytes=sum_bytes,
-            **{"general": general} | self._tallied_population(p.name),
+            general=general,
+            **self._tallied_population(p.name),
             exponent=min(exponents, default=0),
             current=bool((p.decay_u < fixed.DECAY_ONE).any()),
             may_hold=may_hold,
             biased=bool(p.bias.any()),
-            path=_path(limits, min(exponents, default=0), may_hold=may_hold, each=each),
+            each=each or bool(exponents - {0}),
+            small_most=_small_most(reach << fixed.ALIGN_BITS, p, unit),
+            unit_bits=unit.bit_length() - 1,
             **{name: self._pointer(a) for name, a in parameters.items()},
             keep_mask=keep_mask,
             sub_mask=sub_mask,
@@ -260,7 +264,7 @@ class _Plan:
         for name, array in (("fan_out", q.fan_out), ("effective", q.effective_fan_out)):
             counts[name + "_each"] = int(array.flat[0])
             if (array != array.flat[0]).any():
-                counts[name] = self._pointer(_reordered(array, order, np.int64))
+                counts[name] = self._pointer(_reordered(array, order, np.int32))
         return _Projection(
             kind=layout.kind,
             source=self.names.index(p.source),
@@ -268,6 +272,7 @@ class _Plan:
             exponent=p.weight_exp,
             weight_bytes=layout.arrays["weight"].itemsize,
             row_stride=layout.row_stride,
+            target_stride=layout.target_stride,
             **{name: self._pointer(array) for name, array in layout.arrays.items()},
             **counts,
             **(self._tallied(self.tally.delivered[q.name], order) if self.tally else {}),
@@ -303,7 +308,7 @@ class _Plan:
                 population.trace_before = trace.v_before_reset.ctypes.data
                 traces[name] = trace
         n_slots = len(self.slots) + (self.tally.n_columns if self.tally else 0)
-        counts = np.zeros((n_samples, n_slots, n_steps), np.int64)
+        counts = np.empty((n_samples, n_slots, n_steps), np.int64)
         batch = _Batch(
             n_steps=n_steps,
             n_total=n_steps + self.depth,
@@ -375,13 +380,20 @@ def _point(source: Any, spikes: Spikes) -> Any:
     return raster
 
 
-def _path(limits: Bounds, exponent: int, *, may_hold: bool, each: bool) -> int:
-    """Choose the update of _kernel_level.h that leaves out what cannot happen; `each`: parameters differ."""
-    if may_hold:
-        return 5
-    if exponent or limits.u_may_wrap:
-        return 4
-    return 2 * limits.v_may_saturate + each
+def _small_most(reach: int, p: ProgramPopulation, unit: int) -> int:
+    """Bound |u| and |v| before a step in which u wraps nowhere, v saturates nowhere, and all fits in 32 bits.
+
+    Parameters
+    ----------
+    reach : int
+        Bound of |x << 6|.
+    unit : int
+        What is kept of u and v is a multiple of this / 4096.
+    """
+    room = fixed.STATE_MAX - reach - max(int(p.bias.max()), -int(p.bias.min()))
+    remains = 1 + bool((p.decay_u < fixed.DECAY_ONE).any())  # v takes up both itself and what is left of u
+    largest = fixed.DECAY_ONE - min(int(p.decay_u.min()), int(p.decay_v.min()))
+    return max(min((2**31 - 1) // max(largest // unit, 1), room // remains), -1)
 
 
 def _padded(parameter: Array, fill: int = 0) -> Array:

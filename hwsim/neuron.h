@@ -13,6 +13,7 @@
 #define SG_STATE_MAX 8388607  /* saturation end of v */
 #define SG_STATE_MASK 16777215u
 #define SG_ALIGN_BITS 6
+#define SG_KEEP_BITS 12
 
 #if defined(__GNUC__)
 #define SG_INLINE static inline __attribute__((always_inline))
@@ -20,12 +21,23 @@
 #define SG_INLINE static inline
 #endif
 
+SG_INLINE int32_t sg_magnitude(int32_t y) {
+  return y < 0 ? -y : y;
+}
+
 /* y · keep / 4096, rounded toward zero; |y| <= 2^23, keep = 4096 - decay in 0…4096. The product has 36 bits, its two
  * halves have 24, and each is a product of numbers of 13 bits. */
 SG_INLINE int32_t sg_decay(int32_t y, int32_t keep) {
-  const int32_t magnitude = y < 0 ? -y : y;
+  const int32_t magnitude = sg_magnitude(y);
   const int32_t kept = (magnitude >> 12) * keep + (((magnitude & 4095) * keep) >> 12);
   return y < 0 ? -kept : kept;
+}
+
+/* y · keep / 2^bits, rounded toward zero, where the product fits in 32 bits: sg_decay where y is small, or where keep and
+ * 4096 have a large common divisor that was taken out of both. */
+SG_INLINE int32_t sg_decay_small(int32_t y, int32_t keep, int bits) {
+  const int32_t product = y * keep;
+  return (product + (product < 0 ? (1 << bits) - 1 : 0)) >> bits;
 }
 
 /* Into (-2^23, 2^23] by multiples of 2^24: only the low 24 bits of y matter. */
@@ -44,6 +56,7 @@ typedef struct {
   int32_t keep_mask, sub_mask; /* what a spike leaves of v: zero 0, 0; subtract -1, -1; none -1, 0 */
   int32_t pause;               /* refractory_steps - 1 */
   int32_t max_spikes;          /* INT32_MAX: no limit */
+  int32_t keep_bits;           /* 12; fewer if keep_u and keep_v are in larger units than 1/4096, for small steps only */
 } sg_neuron;
 
 typedef struct {
@@ -57,15 +70,19 @@ typedef struct {
   int32_t saturated;
 } sg_fired;
 
+/* A caller that knows that u and v are small enough for sg_decay_small, that v cannot saturate in this step, or that
+ * nothing is ever held, says so, and the compiler drops what cannot happen. */
+
 /* u of this step before it is wrapped, modulo 2^32; x << 6 is a product because x may be negative. */
-SG_INLINE uint32_t sg_current(const sg_neuron *p, int32_t u, uint32_t x) {
-  return (uint32_t)sg_decay(u, p->keep_u) + (x << SG_ALIGN_BITS);
+SG_INLINE uint32_t sg_current(const sg_neuron *p, int32_t u, uint32_t x, int small) {
+  const int32_t kept = small ? sg_decay_small(u, p->keep_u, p->keep_bits) : sg_decay(u, p->keep_u);
+  return (uint32_t)kept + (x << SG_ALIGN_BITS);
 }
 
-/* The rest of the step, once `state->u` is the current of this step. A caller that knows that v cannot saturate, or
- * that nothing is ever held, passes 0, and the compiler drops what cannot happen. */
-SG_INLINE sg_fired sg_neuron_step(const sg_neuron *p, sg_state *state, int may_saturate, int may_hold) {
-  const int32_t v = sg_decay(state->v, p->keep_v) + state->u + p->bias;
+/* The rest of the step, once `state->u` is the current of this step. */
+SG_INLINE sg_fired sg_neuron_step(const sg_neuron *p, sg_state *state, int small, int may_saturate, int may_hold) {
+  const int32_t kept = small ? sg_decay_small(state->v, p->keep_v, p->keep_bits) : sg_decay(state->v, p->keep_v);
+  const int32_t v = kept + state->u + p->bias;
   const int32_t clipped = may_saturate ? sg_saturate24(v) : v;
   const int32_t integrates = may_hold ? -(int32_t)(state->held == 0) : -1;
   sg_fired out;

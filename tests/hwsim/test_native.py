@@ -145,6 +145,100 @@ def test_sums_at_the_ends_of_16_bits() -> None:
             assert_native(graph, {"in": np.ones((3, 1, *graph.inputs["in"].shape), np.int8)})
 
 
+@relaxed
+@given(
+    level=st.sampled_from(HERE),
+    n_out=st.sampled_from([1, 64, 255, 300, 600]),
+    largest=st.sampled_from([3, 127, 127, 1000, 30_000]),
+    decay_u=st.sampled_from([4096, 4096, 1, 1024, 3000]),
+    decay_v=st.sampled_from([0, 1, 256, 1000, 4096]),
+    threshold_mant=st.sampled_from([50, 8191, 8192, 131071]),
+    bias_mant=st.sampled_from([0, 0, 5, -4096]),
+    reset=st.sampled_from(["zero", "subtract", "none"]),
+    weight_exp=st.sampled_from([0, 0, 3, -2]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_states_that_grow_beyond_what_is_small(
+    level: str, n_out: int, largest: int, weight_exp: int, seed: int, **neuron: Any
+) -> None:
+    """Rows of neurons go from small steps to any and back, each by itself; some neurons get all the input."""
+    rng = np.random.default_rng(seed)
+    weight = rng.integers(-largest, largest + 1, (n_out, 90)) * (rng.random((n_out, 1)) < 0.2)
+    graph = layer(90, n_out, weight, n_steps=40, **neuron)
+    p = replace(graph.projections["p"], weight_exp=weight_exp)
+    raster = rng.random((40, 2, 90)) < rng.choice([0.0, 0.1, 1.0], (40, 1, 1))
+    assert_native(replace(graph, projections={**graph.projections, "p": p}), {"in": raster}, level=level)
+
+
+@pytest.mark.parametrize("level", HERE)
+@pytest.mark.parametrize("decay_v", [1, 3, 255])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_states_at_the_end_of_what_is_small(level: str, decay_v: int, sign: int) -> None:
+    """v · (4096 - decay_v) just fits in 31 bits, and just does not: 524,416 · 4095 < 2^31 < 524,417 · 4095."""
+    most = (2**31 - 1) // (4096 - decay_v)
+    for v in (most - 1, most, most + 1):
+        weight = np.tile([[sign * (v // 64), 1]], (70, 1))
+        graph = layer(2, 70, weight, 6, threshold_mant=4000, reset="none", decay_v=decay_v)
+        populations = {**graph.populations, "n": replace(graph.populations["n"], bias_mant=sign * (v % 64))}
+        raster = np.zeros((6, 1, 2), np.uint8)
+        raster[0, 0, 0] = raster[3, 0, 1] = 1
+        assert_native(replace(graph, populations=populations), {"in": raster}, level=level)
+
+
+@pytest.mark.parametrize("level", HERE)
+@pytest.mark.parametrize("n_channels", [1, 5, 16, 33, 96, 130])
+@pytest.mark.parametrize(
+    "window", [{}, {"stride": (2, 2)}, {"dilation": (2, 1)}, {"stride": (1, 3), "dilation": (1, 3)}]
+)
+def test_patches_of_every_width(level: str, n_channels: int, window: dict[str, Any]) -> None:
+    """Sums of 16, 32 and 64 bits; rows of a patch longer than all registers of any level."""
+    rng = np.random.default_rng(n_channels)
+    weight = rng.integers(-128, 128, (n_channels, 7, 3, 5))
+    window = {"stride": (1, 1), "dilation": (1, 1), **window}
+    conv = Conv2d(source="in", target="n", weight=weight, padding=(2, 2), **window)
+    sizes = zip((9, 11), (3, 5), window["stride"], window["dilation"], strict=True)
+    shape = (n_channels, *((size + 4 - step * (kernel - 1) - 1) // by + 1 for size, kernel, by, step in sizes))
+    n = int(np.prod(shape))
+    for largest in (0, 127, 32_767):
+        second = np.zeros((n, 3), np.int64)
+        second[::2] = largest
+        graph = untapped(
+            Graph(
+                inputs={"in": Input(shape=(7, 9, 11)), "graded": Input(shape=(3,), max_value=max(largest, 1))},
+                populations={"n": Population(shape=shape, threshold_mant=500, decay_v=200)},
+                projections={"p": conv, "q": Dense(source="graded", target="n", weight=second)},
+                outputs={"out": Output(population="n")},
+                n_steps=4,
+            )
+        )
+        rates = np.array([0.0, 0.02, 0.3, 1.0])[:, None, None, None, None]
+        spikes = (rng.random((4, 2, 7, 9, 11)) < rates).astype(np.uint8)
+        assert_native(graph, {"in": spikes, "graded": np.full((4, 2, 3), max(largest, 1))}, level=level)
+
+
+@pytest.mark.parametrize("level", HERE)
+@pytest.mark.parametrize("end", [-128, 127])
+def test_more_spikes_in_one_patch_than_16_bits_hold(level: str, end: int) -> None:
+    """700 · -128 = -89,600, of channels that an own population fires, so that they follow each other."""
+    graph = untapped(
+        Graph(
+            inputs={"in": Input(shape=(1, 2, 1))},
+            populations={
+                "wide": Population(shape=(700, 2, 1), threshold_mant=1),
+                "n": Population(shape=(3, 2, 1), threshold_mant=131071, decay_v=0),
+            },
+            projections={
+                "p": Conv2d(source="in", target="wide", weight=np.full((700, 1, 1, 1), 100)),
+                "q": Conv2d(source="wide", target="n", weight=np.full((3, 700, 1, 1), end)),
+            },
+            outputs={"out": Output(population="n")},
+            n_steps=2,
+        )
+    )
+    result = assert_native(graph, {"in": np.ones((2, 1, 1, 2, 1), np.uint8)}, level=level)
+    assert result.per_step["sops"]["q"].tolist() == [[700 * 2 * 3]] * 2
+
+
 def network(n_steps: int = 12, **neuron: Any) -> tuple[Graph, dict[str, Array]]:
     """Every kind of projection on layers that are wider than a row of 256 neurons and than any vector."""
     rng = np.random.default_rng(3)

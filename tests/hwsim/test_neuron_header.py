@@ -16,6 +16,7 @@ HEADER = Path(__file__).parents[2] / "hwsim" / "neuron.h"
 SOURCE = f"""
 #include "{HEADER}"
 int32_t decay(int32_t y, int32_t keep) {{ return sg_decay(y, keep); }}
+int32_t decay_small(int32_t y, int32_t keep, int bits) {{ return sg_decay_small(y, keep, bits); }}
 int32_t wrap24(uint32_t y) {{ return sg_wrap24(y); }}
 int32_t saturate24(int32_t y) {{ return sg_saturate24(y); }}
 """
@@ -41,6 +42,18 @@ def test_decay(library: ctypes.CDLL) -> None:
         for d in [0, 1, 2, 2047, 2048, 4094, 4095, 4096, *rng.integers(0, 4097, 5).tolist()]:
             kept = abs(y) * (4096 - d) // 4096
             assert library.decay(y, 4096 - d) == (kept if y >= 0 else -kept) == fixed.decay(y, d)
+
+
+def test_small_decay(library: ctypes.CDLL) -> None:
+    """At the ends of what it holds: |y| · keep just below 2^31."""
+    rng = np.random.default_rng(2)
+    for d in [0, 1, 2, 128, 256, 2048, 3000, 4095, 4096, *rng.integers(0, 4097, 20).tolist()]:
+        unit = int(np.gcd(4096, 4096 - d))
+        keep, bits = (4096 - d) // unit, 12 - unit.bit_length() + 1
+        most = min((2**31 - 1) // max(keep, 1), 2**23)
+        for y in [0, 1, 63, most - 1, most, *rng.integers(0, most, 50).tolist()]:
+            assert library.decay_small(y, keep, bits) == fixed.decay(y, d)
+            assert library.decay_small(-y, keep, bits) == fixed.decay(-y, d)
 
 
 def test_wrap_and_saturate(library: ctypes.CDLL) -> None:
