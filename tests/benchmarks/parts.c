@@ -1,5 +1,7 @@
 /* The engine's inner loops by themselves, for bench_native.py: what is left when everything else takes no time. */
+#ifndef SPIKEGRAPH_PLAIN_LIBRARY
 #define SPIKEGRAPH_PLAIN_LIBRARY
+#endif
 #include "../../hwsim/_kernel.c"
 
 /* Add rows of int8, as a dense layer does, with nothing else done. */
