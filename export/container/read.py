@@ -106,7 +106,7 @@ def read_container(
         The file is missing, damaged, not a spikegraph file, of another kind or a newer version, holds what no
         spikegraph writes, is too large, or its content is not what its checksum says.
     """
-    with _opened(path, cached=leave is not None) as file:
+    with _opened(path, cached=bool(leave)) as file:
         header = _header(file, where=str(path))
         if header["kind"] != kind:
             what = f"is a {header['kind']}, expected a {kind}"
