@@ -4,10 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT ?= demo-out
+BENCH_ENVS := .bench-envs
 
 SANAFE := .venv-sanafe
 
-.PHONY: setup demo test test-slow lint bench check-sanafe check-sanafe-table clean
+.PHONY: setup demo test test-slow lint bench bench-envs check-sanafe check-sanafe-table clean
 
 setup: $(READY)
 
@@ -36,7 +37,11 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup
+# The peers that `make bench` compares with, each in an environment of its own: some ten minutes the first time.
+bench-envs: setup
+	$(BIN)/python tests/benchmarks/peers/install.py $(BENCH_ENVS)
+
+bench: setup bench-envs
 	$(BIN)/python -m pytest tests/benchmarks -o python_files="bench_*.py" --benchmark-columns=median,iqr,rounds
 
 # SANA-FE counts and charges the same networks (docs/cost.md). It is licensed under the GPL, and runs in an environment
@@ -53,4 +58,4 @@ check-sanafe-table: setup $(SANAFE)/.ready
 	SANAFE_PYTHON=$(SANAFE)/bin/python PYTHONPATH=tests $(BIN)/python tests/crosscheck/table.py $(GRAPH) $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(SANAFE) $(OUT) build dist
+	rm -rf $(VENV) $(SANAFE) $(BENCH_ENVS) $(OUT) build dist
