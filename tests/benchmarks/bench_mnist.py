@@ -1,10 +1,10 @@
-"""Workload D: the trained MNIST network on all 10,000 test images, end to end: `make bench`, table in docs/performance.md.
+"""Workload D: the trained MNIST network on all 10,000 test images: `make bench`; the table goes to docs/performance.md.
 
 SPIKEGRAPH_MNIST_GRAPH names the graph file; without it the recipe stl-mnist-mlp is trained once into .bench-envs/mnist
-(some fifteen minutes). SPIKEGRAPH_MNIST_DATA names the folder of the idx files; without it they are fetched into the cache.
+(some fifteen minutes). SPIKEGRAPH_MNIST_DATA names the folder of the idx files; else they are fetched into the cache.
 
-`simulate` runs as a user runs it, in a process of its own, whose memory is measured. PyTorch and lava-nc get rasters that
-are encoded already; PyTorch sums in float32 and has its neurons in float64, where the truncating decay is exact.
+`simulate` runs as a user runs it, in a process of its own, whose memory is measured. PyTorch and lava-nc get rasters
+that are encoded already; PyTorch sums in float32 and has its neurons in float64, where the truncating decay is exact.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def torch_network(program: Program) -> Callable[[Any], tuple[Array, Array]]:
         plain = p.reset == "zero" and p.refractory_steps == 1 and not p.max_spikes and (p.decay_u == 4096).all()
         if not (plain and isinstance(incoming.projection, Dense) and not incoming.projection.delay_steps):
             pytest.skip(f"{p.name} is more than a dense layer of current-free LIF neurons")
-        weight = torch.from_numpy(incoming.projection.weight).float() * 64.0 * 2.0**incoming.projection.weight_exp
-        keep, bias, threshold = (torch.from_numpy(a).double() for a in (4096 - p.decay_v, p.bias, p.threshold))
+        weight = torch.tensor(incoming.projection.weight).float() * 64.0 * 2.0**incoming.projection.weight_exp
+        keep, bias, threshold = (torch.tensor(a).double() for a in (4096 - p.decay_v, p.bias, p.threshold))
         layers.append((weight, keep / 4096, bias, threshold))
 
     @torch.inference_mode()
@@ -156,6 +156,7 @@ def test_mnist(capsys: pytest.CaptureFixture[str]) -> None:
             f" {ratio:,.1f} | decisions {100 * same:.2f} % |"
         )
         say(
-            f"| lava-nc, {MORE} images, input encoded before | {lava:,.1f} | {median(ours) / lava:,.0f} | counts {100 * same_lava:.0f} % |"
+            f"| lava-nc, {MORE} images, input encoded before | {lava:,.1f} | {median(ours) / lava:,.0f} |"
+            f" counts {100 * same_lava:.0f} % |"
         )
     assert same == same_lava == 1

@@ -1,4 +1,4 @@
-"""brian2, compiled C++ with OpenMP (cpp_standalone). Samples follow each other in one run; brian2's own time is reported.
+"""brian2 as compiled C++ (cpp_standalone). Samples follow each other in one run, whose time brian2 itself reports.
 
 A step is: decay, synapses, threshold, reset, with a truncating decay. Spikes arrive one step later, so a deeper layer
 takes a sample a step later. Pooling is folded into the weights. It compiles once for each batch size.

@@ -1,8 +1,8 @@
 """Make the environments of the peers in .bench-envs: `make bench-envs`. The first time takes some ten minutes.
 
-One environment for each file in requirements/, with pinned versions. Two kinds of comment in such a file mean something:
+One environment for each file in requirements/, with pinned versions. Two kinds of comment in a file mean something:
 
-    # python: 3.9                an interpreter that must be found (as python3.9, or by pyenv); else that of this project
+    # python: 3.9                an interpreter that must be found, as python3.9 or by pyenv; else this project's
     # no-deps: lava-nc==0.10.0   installed last, by itself, because its metadata refuse what it works with
 
 An environment that cannot be made is left with the reason in `failed`, and its peers' rows say so.

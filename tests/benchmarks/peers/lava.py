@@ -1,7 +1,7 @@
-"""lava-nc: stock processes with the bit-accurate models. Its processes run on from round to round, samples back to back.
+"""lava-nc: stock processes with the bit-accurate models, which run on from round to round, samples back to back.
 
 A layer deeper in takes a sample a step later, so its reset is a step later too. Pooling is folded into the weights; its
-Conv is a true convolution, so kernels are flipped. Only the output is kept, in a sink, and read after a round, which is not timed.
+Conv is a true convolution, so kernels are flipped. Only the output is kept, in a sink that is read between rounds.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def build(network, variant, batch):
         start = time.perf_counter()
         lif.run(condition=RunSteps(num_steps=period), run_cfg=RUN)
         seconds = time.perf_counter() - start
-        # The input repeats from round to round, so the last steps of a sample that are still due are those of last time.
+        # Steps of the last sample that are still due stand in the sink from the round before, whose input was the same.
         spikes = np.roll(collect.data.get(), -len(network.layers), axis=-1)
         return spikes.reshape(len(spikes), batch, network.n_steps).sum(-1).T.astype(int), seconds
 

@@ -1,5 +1,7 @@
-"""Rockpool: LinearTorch and LIFTorch, with next to no synaptic current. Another neuron: it subtracts the threshold when it
-fires, and may fire several times in a step. No convolution over time and batch, so A only.
+"""Rockpool: LinearTorch and LIFTorch, with next to no synaptic current.
+
+Another neuron: it subtracts the threshold when it fires, and may fire several times in a step. No convolution over time
+and batch, so A only.
 """
 
 from __future__ import annotations

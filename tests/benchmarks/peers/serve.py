@@ -4,13 +4,13 @@ An adapter is a module of this folder with
 
     build(network, variant, batch) -> (prepare, run)
 
-`prepare(spikes)` turns uint8 (T, batch, *shape) into what the peer likes best, and is not timed; `run(prepared)` is timed
-and returns the output's spike counts (batch, n_out), or (counts, seconds) of a peer that times itself. Optional:
+`prepare(spikes)` turns uint8 (T, batch, *shape) into what the peer likes best, and is not timed; `run(prepared)` is
+timed and returns the output's spike counts (batch, n_out), or (counts, seconds) of a peer that times itself. Optional:
 `PACKAGES`, the distributions whose versions are reported; `batches(network, variant)`, the batch sizes to try;
-`SECONDS`, how long a round shall last.
+`SECONDS`, how long a round shall last, 0 for one batch.
 
-Lines of JSON on standard output: {"ready": …} once the best batch size is found, or {"error": …}; then for each line that
-comes in, one round: {"seconds", "samples", "counts"}. What a peer prints itself goes to standard error.
+Lines of JSON on standard output: {"ready": …} once the best batch size is found, or {"error": …}; then for each line
+that comes in, one round: {"seconds", "samples", "seen", "counts"}. What a peer prints itself goes to standard error.
 """
 
 from __future__ import annotations
