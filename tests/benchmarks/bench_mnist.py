@@ -13,7 +13,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +31,22 @@ from spikegraph.targets.lava import run_lava
 from spikegraph.trainer.data import load_split
 
 ENVIRONMENTS = Path(__file__).parents[2] / ".bench-envs"
-ROUNDS, BATCHES, FEW, MORE = 5, (50, 100, 250, 500), 4, 20
+ROUNDS, BATCHES, FEW, MORE = 5, (50, 100, 250, 500), 10, 110
+
+# The command line, which says at its end how much memory it had at its peak. (What wait4 tells of a child includes the
+# parent's memory before the child became another program.)
+COMMAND = """
+import atexit, sys
+from pathlib import Path
+from spikegraph.cli import main
+
+def peak():
+    line = next(l for l in Path("/proc/self/status").read_text().splitlines() if l.startswith("VmHWM"))
+    print(line.split()[1], file=sys.stderr)
+
+atexit.register(peak)
+main()
+"""
 
 
 def say(*words: object) -> None:
@@ -56,17 +70,11 @@ def graph_file(data: Path | None) -> Path:
 
 def commanded(graph: Path, data: Path | None) -> tuple[float, float, dict[str, Any]]:
     """Run `spikegraph simulate`; returns seconds from start to end, MB at the peak and its report."""
-    command = [sys.executable, "-m", "spikegraph", "simulate", str(graph), "--data", "mnist:test", "--json"]
-    command += ["--data-dir", str(data)] if data else []
-    with tempfile.TemporaryFile() as out:
-        begin = time.perf_counter()
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL)
-        _, status, used = os.wait4(process.pid, 0)  # the only way to one child's own peak
-        seconds = time.perf_counter() - begin
-        process.returncode = os.waitstatus_to_exitcode(status)
-        assert process.returncode == 0
-        out.seek(0)
-        return seconds, used.ru_maxrss / 1e3, json.load(out)
+    arguments = ["simulate", str(graph), "--data", "mnist:test", "--json"] + (["--data-dir", str(data)] if data else [])
+    begin = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", COMMAND, *arguments], capture_output=True, text=True, check=True)
+    seconds = time.perf_counter() - begin
+    return seconds, int(done.stderr.split()[-1]) / 1e3, json.loads(done.stdout)
 
 
 def torch_network(program: Program) -> Callable[[Any], tuple[Array, Array]]:
