@@ -87,16 +87,17 @@ class Process:
             reason = failed.read_text().strip().splitlines()[-1] if failed.is_file() else "`make bench-envs` first"
             raise RuntimeError(f"not installed: {reason}")
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(THREADS))
-        self.process = subprocess.Popen(
-            [environment / "bin" / "python", "-m", "peers.serve", peer.adapter, peer.variant, network],
-            cwd=HERE,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log.open("w"),
-            text=True,
-            env={**os.environ, **threads, "PYTHONNOUSERSITE": "1"},
-            start_new_session=True,
-        )
+        with log.open("w") as said:
+            self.process = subprocess.Popen(
+                [environment / "bin" / "python", "-m", "peers.serve", peer.adapter, peer.variant, network],
+                cwd=HERE,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                text=True,
+                env={**os.environ, **threads, "PYTHONNOUSERSITE": "1"},
+                start_new_session=True,
+            )
         try:
             self.ready = self._answer(START_S)["ready"]
         except BaseException:
@@ -127,7 +128,8 @@ class Process:
     def end(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             self._signal(signal.SIGKILL)
-        self.process.wait()
+        with contextlib.suppress(BrokenPipeError), self.process:
+            """Close what it was talked to through, and wait for it."""
 
 
 class _alarm:  # noqa: N801 (reads as a statement)

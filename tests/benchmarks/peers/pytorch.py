@@ -58,6 +58,11 @@ def int8_chain(network, neurons):
     return forward
 
 
+def batches(network, variant):
+    """Each size is compiled anew, some 20 s; the large ones were never the best."""
+    return network.batches[:4] if variant.startswith("compiled") else network.batches
+
+
 def build(network, variant, batch):
     compiled = variant.startswith("compiled")
     neuron = functional_neurons if compiled else neurons
