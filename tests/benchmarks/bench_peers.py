@@ -128,8 +128,8 @@ class Process:
     def end(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             self._signal(signal.SIGKILL)
-        with contextlib.suppress(BrokenPipeError), self.process:
-            """Close what it was talked to through, and wait for it."""
+        with contextlib.suppress(BrokenPipeError), self.process:  # closes its pipes and waits
+            pass
 
 
 class _alarm:  # noqa: N801 (reads as a statement)
@@ -153,6 +153,11 @@ def say(*words: object) -> None:
     print(*words, file=sys.stderr, flush=True)
 
 
+def number(rate: float) -> str:
+    """Three figures at least."""
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
+
+
 def chosen(scenario: str) -> list[Peer]:
     names = [name.strip() for name in os.environ.get("SPIKEGRAPH_PEERS", "").split(",") if name.strip()]
     high = "high" in scenario
@@ -169,7 +174,7 @@ def started(scenario: str, network: Path, folder: Path) -> tuple[dict[Peer, Proc
             begin = time.monotonic()
             running[peer] = Process(peer, network, folder / f"{peer.adapter}-{peer.variant}.log")
             ready = running[peer].ready
-            rates = ", ".join(f"{batch}: {rate:,.4g}" for batch, rate in ready["rates"].items())
+            rates = ", ".join(f"{batch}: {number(rate)}" for batch, rate in ready["rates"].items())
             say(f"  {scenario}: {peer.label}: samples/s by batch {rates} ({time.monotonic() - begin:.0f} s)")
         except (RuntimeError, TimeoutError) as error:
             refused[peer] = str(error)
@@ -227,7 +232,7 @@ def report(
         share = "100 %" if same == 1 else f"{100 * same:.1f} %"
         versions = " ".join(running[peer].ready["versions"].values())
         say(
-            f"| {peer.label} {versions} | {median(rates):,.4g} ({max(rates):,.4g}) | {ratio:,.1f} | {share} |"
+            f"| {peer.label} {versions} | {number(median(rates))} ({number(max(rates))}) | {ratio:,.1f} | {share} |"
             f" {running[peer].ready['batch']} |"
         )
     for peer, reason in refused.items():
