@@ -69,7 +69,8 @@ def build(network, variant, batch):
     forward = int8_chain(network, neuron) if variant.endswith("int8") else chain(network, neuron)
     if compiled:
         torch._dynamo.reset()
-        forward = torch.compile(forward, dynamic=False)
+        # Left to itself the compiler turns convolutions to channels last, and the neurons behind them are slow.
+        forward = torch.compile(forward, dynamic=False, options={"layout_optimization": False})
     if variant.endswith("int8"):
         return lambda spikes: torch.from_numpy(spikes).to(torch.int8), counted(forward)
     return prepare, counted(forward)
