@@ -87,6 +87,8 @@ class Process:
             reason = failed.read_text().strip().splitlines()[-1] if failed.is_file() else "`make bench-envs` first"
             raise RuntimeError(f"not installed: {reason}")
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(THREADS))
+        # What a peer compiles goes with the test; PyTorch's is kept, it takes minutes.
+        folders = {"TMPDIR": str(log.parent), "TORCHINDUCTOR_CACHE_DIR": str(ENVIRONMENTS / "torchinductor")}
         with log.open("w") as said:
             self.process = subprocess.Popen(
                 [environment / "bin" / "python", "-m", "peers.serve", peer.adapter, peer.variant, network],
@@ -95,7 +97,7 @@ class Process:
                 stdout=subprocess.PIPE,
                 stderr=said,
                 text=True,
-                env={**os.environ, **threads, "PYTHONNOUSERSITE": "1"},
+                env={**os.environ, **threads, **folders},
                 start_new_session=True,
             )
         try:
@@ -179,6 +181,10 @@ def started(scenario: str, network: Path, folder: Path) -> tuple[dict[Peer, Proc
         except (RuntimeError, TimeoutError) as error:
             refused[peer] = str(error)
             say(f"  {scenario}: {peer.label}: {error}")
+        except BaseException:  # an interrupt leaves no stopped process behind
+            for process in running.values():
+                process.end()
+            raise
     return running, refused
 
 
