@@ -130,7 +130,7 @@ static const level *functions_of(int64_t chosen) {
   return &functions_baseline;
 }
 
-/* Sizes of the structures: native.py refuses a kernel that was built from another version of _kernel.h. */
+/* Sizes of the structures: kernel.py refuses a kernel that was built from another version of _kernel.h. */
 EXPORT void sg_sizes(int64_t *sizes) {
   sizes[0] = sizeof(sg_source);
   sizes[1] = sizeof(sg_projection);
@@ -426,7 +426,7 @@ EXPORT int64_t sg_run(sg_plan *plan) {
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_kernel", "The compiled part of native.py.", -1, NULL,
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_kernel", "The compiled part of the native engine.", -1, NULL,
                                     NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__kernel(void) { return PyModule_Create(&module); }

@@ -1,4 +1,4 @@
-/* What native.py hands to the kernel; hwsim/native.py mirrors these structures with ctypes, field by field.
+/* What plan.py and native.py hand to the kernel; kernel.py mirrors these structures with ctypes, field by field.
  * Every field has 8 bytes. */
 #ifndef SPIKEGRAPH_KERNEL_H
 #define SPIKEGRAPH_KERNEL_H

@@ -1,7 +1,7 @@
 /* The inner loops, compiled once for each level of vector instructions. _kernel.c defines LEVEL(name), TARGET (the
  * attribute that selects the instructions), LANES (16-bit numbers in a register) and BLOCK (registers that hold sums).
  *
- * Sums are kept in wrapping arithmetic of a width that native.py has proved to be enough.
+ * Sums are kept in wrapping arithmetic of a width that plan.py has proved to be enough.
  */
 
 /* Sums of rows of int8. In 16 bits 256 rows cannot overflow (256 · -128 = -2^15), so the sums stay in registers. */

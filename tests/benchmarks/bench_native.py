@@ -29,8 +29,9 @@ from workloads import workload_a, workload_b
 from spikegraph.export.connectivity import Array
 from spikegraph.export.events import Events
 from spikegraph.export.graph import Graph
-from spikegraph.hwsim import native
-from spikegraph.hwsim.native import LEVELS, run_native
+from spikegraph.hwsim.kernel import LEVELS, Batch, kernel
+from spikegraph.hwsim.native import run_native
+from spikegraph.hwsim.plan import plan_of
 from spikegraph.hwsim.program import Program, compile_program
 from spikegraph.hwsim.reference import run_reference
 
@@ -75,7 +76,7 @@ def part(
     parts: ctypes.CDLL, which: str, program: Program, rasters: dict[str, Array], level: int
 ) -> tuple[Callable[[], Any], int]:
     """Return a call that does one part of the work of the first samples, and the number of samples that it does."""
-    plan, graph = native._plan(program), program.graph
+    plan, graph = plan_of(program), program.graph
     few = {name: raster[:, :LISTED] for name, raster in rasters.items()}
     traces = run_native(program, few, list(graph.populations)).traces
     n_lists = graph.n_steps * LISTED
@@ -90,7 +91,7 @@ def part(
     populations = type(plan.populations).from_buffer_copy(plan.populations)
     for population in populations:
         population.general |= plan.names[population.source] in tapped
-    batch = native._Batch(
+    batch = Batch(
         n_steps=graph.n_steps,
         n_sources=len(plan.sources),
         n_populations=len(populations),
@@ -135,7 +136,7 @@ WORKLOADS = {
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_native_engine(name: str, parts: ctypes.CDLL, capsys: pytest.CaptureFixture[str]) -> None:
     graph, rasters = WORKLOADS[name]()
-    program, best = compile_program(graph), native.kernel().sg_level()
+    program, best = compile_program(graph), kernel().sg_level()
     n_samples = rasters["input"].shape[1]
     events = {"input": Events.from_raster(rasters["input"])}
     few = {"input": rasters["input"][:, : max(4, n_samples // 30)]}

@@ -19,13 +19,13 @@ from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import DataError, GraphError, OptionError, TargetError
 from spikegraph.export.graph import Conv2d, Dense, Graph, Input, OneToOne, Output, Population, Sparse, SumPool2d
 from spikegraph.export.passes import pipelined
-from spikegraph.hwsim import native
-from spikegraph.hwsim.native import LEVELS, run_native
+from spikegraph.hwsim.kernel import LEVELS, kernel
+from spikegraph.hwsim.native import run_native
 from spikegraph.hwsim.program import compile_program
 from spikegraph.hwsim.reference import run_reference
 from spikegraph.hwsim.result import VARIABLES, BatchResult
 
-HERE = LEVELS[: native.kernel().sg_level() + 1]
+HERE = LEVELS[: kernel().sg_level() + 1]
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
@@ -425,13 +425,13 @@ def test_a_missing_kernel_says_how_to_build_it(monkeypatch: pytest.MonkeyPatch) 
     def missing(name: str) -> None:
         raise ModuleNotFoundError(f"No module named {name!r}")
 
-    monkeypatch.setattr(native, "import_module", missing)
-    native.kernel.cache_clear()
+    monkeypatch.setattr("spikegraph.hwsim.kernel.import_module", missing)
+    kernel.cache_clear()
     with pytest.raises(TargetError, match="install a C compiler, then `pip install"):
-        native.kernel()
+        kernel()
     monkeypatch.undo()
-    native.kernel.cache_clear()
-    assert native.kernel()
+    kernel.cache_clear()
+    assert kernel()
 
 
 def test_the_environment_chooses_level_and_threads(monkeypatch: pytest.MonkeyPatch) -> None:

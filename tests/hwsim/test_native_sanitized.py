@@ -15,11 +15,11 @@ KERNEL = HERE.parents[1] / "hwsim" / "_kernel.c"
 RUN = f"""
 import ctypes, sys
 sys.path[:0] = [{str(HERE.parent)!r}, {str(HERE)!r}]
-from spikegraph.hwsim import native
+from spikegraph.hwsim import kernel as compiled
 library = ctypes.CDLL(sys.argv[1])
 library.sg_run.restype = library.sg_level.restype = ctypes.c_int64
-native.kernel = lambda: library
-native.kernel.cache_clear = lambda: None
+compiled.kernel = lambda: library
+compiled.kernel.cache_clear = lambda: None
 import test_inputs, test_native as tests, test_until_decision
 tests.test_random_graphs()
 test_inputs.test_random_graphs()

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from spikegraph.export.chips import load_chip
 from spikegraph.export.graph import Conv2d, Dense, Graph, Input, Output, Population, SumPool2d
-from spikegraph.hwsim.native import LEVELS, kernel, run_native
+from spikegraph.hwsim.kernel import LEVELS, kernel
+from spikegraph.hwsim.native import run_native
 from spikegraph.hwsim.placement import Placement, place
 from spikegraph.hwsim.program import compile_program
 from spikegraph.hwsim.reference import run_reference
