@@ -78,7 +78,7 @@ class Packing(_Sourced):
     ----------
     word_bits, header_bits, synapses_per_block : int
     weight_bits, index_bits : tuple of int
-        Widths that there are, rising; a list that covers its targets without a gap needs no index.
+        Widths that there are, rising; lists of a dense projection need no index.
     sign_bits : int
         A weight of n bits holds multiples of 2 ** (8 + sign_bits - n).
     delay_bits : int

@@ -91,6 +91,7 @@ class _Lists:
         self._dense = isinstance(p, Dense)
         self._n_axons = prod(shape[1:]) if self._shared else prod(shape)
         self._node = [*graph.inputs, *graph.populations].index(p.source) * 2**40  # tells neurons of sources apart
+        self._pixels = 2**39 if self._shared else 0  # and axons of pixels from those of neurons
         self._width = weight_bits(p.weight, packing) + (packing.delay_bits if p.delay_steps > 1 else 0)
         self._packing = packing
 
@@ -110,7 +111,7 @@ class _Lists:
         bits = _packed(length, self._width + index_bits, self._packing)
         if self._shared and len(starts):
             bits[_seen_before(owner, length, self._names(starts, length, base))] = 0
-        return owner, source + self._node, source % self._n_axons + self._node, bits
+        return owner, source + self._node, source % self._n_axons + self._pixels + self._node, bits
 
     def _names(self, starts: Array, length: Array, base: Array) -> Array:
         """Return a number for each list that is the same where offsets and weights are (and else differs: 64 bits)."""

@@ -69,15 +69,11 @@ class Tally:
 def tally_of(graph: Graph, placement: Placement) -> Tally:
     """Tell an engine what to count for a placement of this graph."""
     n_cores = placement.n_cores
-    reached = {
-        name: destinations(graph, name, placement.core_of, n_cores) for name in (*graph.inputs, *graph.populations)
-    }
+    reached = {name: destinations(graph, name, placement.core_of, n_cores) for name in graph.populations}
+    synapses = {name: synapses_by_core(graph, p, placement.core_of, n_cores) for name, p in graph.projections.items()}
     delivered = {}
     for name, p in graph.projections.items():
-        tables = {kind_of(p): synapses_by_core(graph, p, placement.core_of, n_cores)}
-        if name == _first_to_arrive(graph, p):
-            into = np.array([population == p.target for population in placement.population])
-            tables["messages_in"] = csr_array(reached[p.source] * into)
+        tables = {kind_of(p): synapses[name], "messages_in": _first_to_arrive(graph, name, synapses)}
         delivered[name] = _table(tables, n_cores)
     sent = {name: _table(_routes(reached[name], placement, name), n_cores) for name in graph.populations}
     return Tally(placement=placement, sent=sent, delivered=delivered)
@@ -90,12 +86,14 @@ def kind_of(p: Projection) -> str:
     return "sops_convolution" if isinstance(p, (Conv2d, SumPool2d)) else "sops_sparse"
 
 
-def _first_to_arrive(graph: Graph, p: Projection) -> str:
-    """Return the projection with which messages from p's source to p's target arrive: the fastest of them."""
-    alike = {
-        name: q.delay_steps for name, q in graph.projections.items() if (q.source, q.target) == (p.source, p.target)
-    }
-    return min(alike, key=lambda name: alike[name])
+def _first_to_arrive(graph: Graph, name: str, synapses: Mapping[str, csr_array]) -> csr_array:
+    """Mark the messages that arrive with this projection, the fastest that a neuron has there: (n_source, n_cores)."""
+    p, first = graph.projections[name], csr_array(synapses[name] > 0).astype(np.int64)
+    for other, q in graph.projections.items():
+        if (q.source, q.target) == (p.source, p.target) and (q.delay_steps, other) < (p.delay_steps, name):
+            first = csr_array(first - first * (synapses[other] > 0))
+            first.eliminate_zeros()
+    return first
 
 
 def _routes(reached: csr_array, placement: Placement, population: str) -> dict[str, csr_array]:

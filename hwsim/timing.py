@@ -24,7 +24,8 @@ class Timing:
     Parameters
     ----------
     latency_s : ndarray of float64 (N,)
-        From the first step of a sample to the end of the step of its decision, an empty pipeline before it.
+        From the first step of a sample to the end of the step of its decision, an empty pipeline before it. What
+        earlier layers do meanwhile beyond their own step of the decision is not in it: a run may have stopped there.
     period_s : ndarray of float64 (N,), or None
         From one sample to the next where samples of its kind follow each other without a gap; None if the run stopped
         at its decisions.
@@ -73,11 +74,10 @@ def timing_of(
     total_s, longest_s, n_counted = 0.0, 0.0, 0
     for part, quantities in cores.pieces():
         each = np.stack([_seconds(operation, quantities) for operation in timed])  # (operation, sample, step, core)
-        if until == "decision":
-            each *= np.arange(each.shape[2])[:, None] <= decision_step[part, None, None]
+        awaited = each * (np.arange(each.shape[2])[:, None] <= decision_step[part, None, None])
         on_chip = np.zeros((*each.shape[:2], each.shape[2] + int(start.max()), each.shape[3]))
         for core, first in enumerate(start):
-            on_chip[:, :, first : first + each.shape[2], core] = each[..., core]
+            on_chip[:, :, first : first + each.shape[2], core] = awaited[..., core]
         samples, n_chip = np.arange(on_chip.shape[1]), on_chip.shape[2]
         steps = _by_core(on_chip, timed).max(axis=2) + barrier_s
         latency[part] = steps.cumsum(axis=1)[samples, decided_in[part]]

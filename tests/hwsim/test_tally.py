@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from graph_strategies import Case, cases
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spikegraph.export.chips import load_chip
-from spikegraph.export.graph import Conv2d, Dense, Graph, Input, Output, Population, SumPool2d
+from spikegraph.export.graph import Conv2d, Dense, Graph, Input, Output, Population, Sparse, SumPool2d
 from spikegraph.hwsim.kernel import LEVELS, kernel
 from spikegraph.hwsim.native import run_native
 from spikegraph.hwsim.placement import Placement, place
@@ -122,6 +124,30 @@ def test_messages_and_hops_by_hand() -> None:
     assert counts["messages_in"].tolist() == [[0, 0, 0, 0], [1, 1, 1, 1], [2, 2, 2, 2], [0, 0, 0, 0]]
     # The slower projection adds one step later: core 2 has one neuron, core 3 two.
     assert counts["sops_dense"][:, 2:].tolist() == [[0, 0], [1, 2], [2 + 1, 4 + 2], [2, 4]]
+
+
+def test_a_message_arrives_with_the_fastest_synapse_that_it_has_there() -> None:
+    graph = Graph(
+        inputs={"in": Input(shape=(2,))},
+        populations={"first": Population(shape=(2,), threshold_mant=1)},
+        projections={
+            "fast": Sparse(source="in", target="first", indptr=[0, 1, 1], indices=[0], weight=[2]),
+            "slow": Dense(source="in", target="first", weight=[[2, 2], [2, 2]], delay_steps=2),
+        },
+        outputs={"out": Output(population="first")},
+        n_steps=4,
+    )
+    placement = replace(
+        line()[1],
+        core_of={"first": np.array([0, 1])},
+        population=("first", "first"),
+        tiles=np.array([[0, 0], [1, 0]]),
+        start_step=np.zeros(2, np.int64),
+    )
+    raster = np.zeros((4, 1, 2), np.uint8)
+    raster[0, 0] = 1
+    # Input 0 reaches core 0 at once, and core 1 two steps later; input 1 reaches both two steps later.
+    assert counted_of(graph, placement, raster)["messages_in"].tolist() == [[1, 0], [0, 0], [1, 2], [0, 0]]
 
 
 def test_kinds_of_synapses_are_apart() -> None:
