@@ -22,7 +22,7 @@ from spikegraph.export.graph import Graph, Projection
 from spikegraph.export.passes import pipelined
 from spikegraph.hwsim.cuts import REMEDIES, Cut, cut, limits_of, require_memory
 from spikegraph.hwsim.mesh import arranged, hops, in_order
-from spikegraph.hwsim.packing import AXONS_OUT
+from spikegraph.hwsim.packing import AXONS_OUT, NEURONS
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,22 +99,40 @@ class Placement:
 
     @classmethod
     def from_tree(cls, tree: Mapping[str, Any]) -> Placement:
-        """Rebuild a placement; raises KeyError, TypeError or ValueError if it is not one."""
+        """Rebuild a placement; raises AttributeError, LookupError, TypeError or ValueError if it is not one."""
+        population = tuple(tree["population"])
+        n = len(population)
         placement = cls(
             chip=str(tree["chip"]),
-            population=tuple(tree["population"]),
-            core_of=dict(tree["core_of"]),
-            loads=dict(tree["loads"]),
-            limits=dict(tree["limits"]),
-            **{name: np.asarray(tree[name]) for name in ("tiles", "start_step", "traffic")},
+            population=population,
+            core_of={name: _whole(f"core_of/{name}", core, None) for name, core in tree["core_of"].items()},
+            loads={name: _whole(f"loads/{name}", load, (n,)) for name, load in tree["loads"].items()},
+            limits={name: int(limit) for name, limit in tree["limits"].items()},
+            tiles=_whole("tiles", tree["tiles"], (n, 2)),
+            start_step=_whole("start_step", tree["start_step"], (n,)),
+            traffic=_whole("traffic", tree["traffic"], (n, n)),
         )
-        n = placement.n_cores
-        shapes = {"tiles": (n, 2), "start_step": (n,), "traffic": (n, n)}
-        if any(getattr(placement, name).shape != shape for name, shape in shapes.items()) or n == 0:
-            raise ValueError("its cores have no place")
-        if any(load.shape != (n,) for load in placement.loads.values()) or placement.start_step.min() < 0:
-            raise ValueError("its cores have no loads")
+        if n == 0 or set(placement.core_of) != set(population) or placement.start_step.max() > len(placement.core_of):
+            raise ValueError("its populations are not on its cores")
+        held = np.zeros(n, np.int64)
+        for name, core in placement.core_of.items():
+            if any(population[c] != name for c in np.unique(core)):  # IndexError if there is no such core
+                raise ValueError(f"a core of {name} is not its own")
+            held += np.bincount(core, minlength=n)
+        if not np.array_equal(held, placement.loads[NEURONS]):
+            raise ValueError("its cores have other loads than neurons")
+        if not set(placement.limits) <= set(placement.loads) or any(n < 1 for n in placement.limits.values()):
+            raise ValueError("its limits are of no load")
         return placement
+
+
+def _whole(name: str, array: Any, shape: tuple[int, ...] | None) -> Array:
+    """Return an array of whole numbers from 0 on, of this shape or of one axis; raises ValueError if it is not one."""
+    whole = np.asarray(array)
+    fits = whole.shape == shape if shape is not None else whole.ndim == 1
+    if whole.dtype.kind not in "iu" or not fits or (whole.size and whole.min() < 0):
+        raise ValueError(f"placement/{name} is not of numbers from 0 on, one for each")
+    return whole.astype(np.int64)
 
 
 def place(graph: Graph, chip: Chip, *, naive: bool = False) -> Placement:

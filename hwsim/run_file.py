@@ -19,10 +19,10 @@ from spikegraph.export.connectivity import Array
 from spikegraph.export.container import ContainerWriter, Json, StoredArray, read_container
 from spikegraph.export.errors import FileFormatError, OptionError
 from spikegraph.hwsim.core_counts import CoreCounts
-from spikegraph.hwsim.counts import UNTIL, Counts
+from spikegraph.hwsim.counts import QUANTITIES, UNTIL, Counts
 from spikegraph.hwsim.placement import Placement
 from spikegraph.hwsim.run import PER_SAMPLE, Run
-from spikegraph.hwsim.tally import CORE_QUANTITIES
+from spikegraph.hwsim.tally import CORE_QUANTITIES, SOPS
 
 SUFFIX = ".h5"
 _TRACES, _CORES, _CORE_COUNTS = "recorded", "cores", "cores/counts"
@@ -149,16 +149,17 @@ def load_run(path: str | os.PathLike[str]) -> Run:
             until_decision=tree["counts"]["until_decision"],
         )
         n_samples = len(tree["index"])
-        if until not in UNTIL or any(array is not None and len(array) != n_samples for array in per_sample.values()):
-            raise ValueError("its arrays have different lengths")
+        _require_samples(per_sample, until, int(tree["n_steps"]))
+        _require_counts(counts, until, n_samples)
         traces = tree["traces"] if "traces" in tree else {k: Recording(v) for k, v in tree[_TRACES].items()}
         plain = {name: tree[name] for name in ("graph", "engine", "n_steps", "depth", "dense_macs", "provenance")}
         # Files of before 23 November 2026 do not have these.
         plain["projections"] = {name: (kind, target) for name, (kind, target) in tree.get("projections", {}).items()}
-        plain["output"] = tree.get("output", "")
+        plain["output"] = str(tree.get("output", ""))
+        _require_nodes(counts, plain)
         cores = _cores(tree, n_samples) if "placement" in tree else None
         return Run(counts=counts, until=until, traces=traces, cores=cores, **plain, **per_sample)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise FileFormatError(str(path), f"is not a whole run ({error})", "simulate again") from error
 
 
@@ -170,9 +171,45 @@ def require_run_suffix(path: str | os.PathLike[str]) -> None:
         raise OptionError(str(path), what, f"a run file is called something{SUFFIX}")
 
 
+def _require_samples(per_sample: Mapping[str, Any], until: str, n_steps: int) -> None:
+    lengths = {len(array) for array in per_sample.values() if array is not None}
+    if until not in UNTIL or len(lengths) != 1 or lengths == {0} or any(per_sample[n].ndim != 1 for n in PER_SAMPLE):
+        raise ValueError("its samples are none, or its arrays have different lengths")
+    for name in PER_SAMPLE:
+        if per_sample[name].dtype.kind not in ("b" if name == "decided" else "iu"):
+            raise ValueError(f"{name} is of {per_sample[name].dtype}")
+    step = per_sample["decision_step"]
+    if step.min() < 0 or step.max() >= n_steps:
+        raise ValueError(f"a sample was decided in step {step.max()}, of {n_steps}")
+
+
+def _require_counts(counts: Counts, until: str, n_samples: int) -> None:
+    for part in (counts.until_decision, counts.window) if until == "window" else (counts.until_decision,):
+        for quantity in QUANTITIES:
+            for node, array in part[quantity].items():
+                if np.shape(array) != (n_samples,) or array.dtype.kind not in "iu" or array.min() < 0:
+                    raise ValueError(f"its {quantity} of {node} are not numbers from 0 on, one a sample")
+        populations = set(part["neuron_updates"])
+        if set(part["active_updates"]) != populations or not populations <= set(part["spikes"]):
+            raise ValueError("what was counted is not of the same populations")
+
+
+def _require_nodes(counts: Counts, plain: Mapping[str, Any]) -> None:
+    """Raise ValueError if what projections are does not go with what was counted."""
+    for part in (counts.until_decision, counts.window):
+        for name, (kind, target) in plain["projections"].items():
+            if part and not (kind in SOPS and name in part["sops"] and target in part["neuron_updates"]):
+                raise ValueError(f"nothing was counted for projection {name}: {kind} into {target}")
+    if not all(type(macs) is int and macs >= 0 for macs in plain["dense_macs"].values()):
+        raise ValueError("its dense_macs are not whole numbers")
+    if not all(type(plain[name]) is int and plain[name] >= 0 for name in ("n_steps", "depth")):
+        raise ValueError("its steps are not whole numbers")
+
+
 def _cores(tree: Mapping[str, Any], n_samples: int) -> CoreCounts:
     placement, counts = Placement.from_tree(tree["placement"]), tree[_CORES]["counts"]
-    if counts.shape != (n_samples, tree["n_steps"], len(CORE_QUANTITIES), placement.n_cores):
+    shape = (n_samples, tree["n_steps"], len(CORE_QUANTITIES), placement.n_cores)
+    if counts.shape != shape or counts.dtype.kind != "u":
         raise ValueError("its counts of cores have another shape")
     if tree["output"] not in placement.population:
         raise ValueError("the population that was read is on no core")

@@ -29,6 +29,7 @@ CORE_QUANTITIES = {
     "hops_east_west": "steps of messages from tile to tile",
     "hops_north_south": "the same in the other direction",
 }
+SOPS = tuple(name for name in CORE_QUANTITIES if name.startswith("sops_"))  # the kinds of synapses
 _PLACE = {name: place for place, name in enumerate(CORE_QUANTITIES)}
 
 
