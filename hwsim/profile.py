@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -22,7 +22,7 @@ ON_CORES = ("messages", "messages_in", "tile_messages", "hops_east_west", "hops_
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class _Figure(_Table):
@@ -65,8 +65,14 @@ class Barrier(_Figure):
     """Time in which all cores agree that a step is over, by the number of tiles in use."""
 
     tiles: tuple[int, ...] = Field(min_length=1)
-    time_ns: tuple[float, ...]
+    time_ns: tuple[Annotated[float, Field(ge=0)], ...]
     between: Literal["straight line", "largest below"] = "straight line"
+
+    @model_validator(mode="after")
+    def _in_pairs(self) -> Barrier:
+        if len(self.tiles) != len(self.time_ns) or list(self.tiles) != sorted(set(self.tiles)):
+            raise ValueError(f"tiles must rise, with a time for each: {self.tiles} and {self.time_ns}")
+        return self
 
     def seconds(self, n_tiles: int) -> float:
         """Return the time for so many tiles."""

@@ -86,7 +86,8 @@ class Run:
                 return nodes
             on_chip = self.cores.sums("decision" if until_decision else "window", self.decision_step)
             hops = on_chip["hops_east_west"].sum() + on_chip["hops_north_south"].sum()
-            return nodes | {"messages": on_chip["messages_in"].sum() / len(self), "hops": hops / len(self)}
+            messages = {name: on_chip[name].sum() / len(self) for name in ("messages", "messages_in")}
+            return nodes | messages | {"hops": hops / len(self)}
 
         macs, whole = sum(self.dense_macs.values()), self.until == "window"
         window = {"window": means(until_decision=False)} if whole else {}

@@ -315,6 +315,8 @@ def cost(run: Path, profile: str, against: Path | None, as_json: bool) -> None:
         _print_json(report | ({"comparison": compared} if compared else {}))
         return
     _print_cost(report)
+    for line in cost_report.against_dense(report):
+        click.echo(line)
     if compared:
         columns = ["", "additions until decision", "accuracy", "steps"]
         rows = [

@@ -7,6 +7,7 @@ from typing import Any
 from spikegraph.hwsim.placement import Placement
 
 Rows = list[list[str]]
+_WORDS = {"messages": "messages sent", "messages_in": "messages arrived, those from inputs too"}
 
 
 def placement_rows(placement: Placement) -> tuple[list[str], Rows]:
@@ -23,53 +24,71 @@ def placement_rows(placement: Placement) -> tuple[list[str], Rows]:
 
 
 def energy_rows(report: dict[str, Any]) -> tuple[list[str], Rows]:
-    """Return a table of energy by operation, then by layer, over the window and until decision; µJ a sample."""
+    """Return a table of energy by operation, by layer, and static, over the window and until decision; µJ a sample."""
     scopes = {scope: energy for scope, energy in report["energy_per_sample"].items() if energy["priced"]}
     rows: Rows = []
     if scopes:
         first = next(iter(scopes.values()))
-        for key, label in (("by_operation_j", ""), ("by_layer_j", "layer ")):
-            rows += [
+
+        def parts(key: str, label: str) -> Rows:
+            return [
                 [label + name, *(_microjoule(energy[key][name]) for energy in scopes.values())]
                 for name in first[key]
                 if any(energy[key][name] for energy in scopes.values())
             ]
-        rows.append(["dynamic", *(_microjoule(energy["dynamic_j"]) for energy in scopes.values())])
+
+        rows += parts("by_operation_j", "")
+        rows.append(["dynamic, sum of these", *(_microjoule(energy["dynamic_j"]) for energy in scopes.values())])
+        rows += parts("by_layer_j", "  of it in ")
         if first["static_j"] is not None:
-            rows.append(["static", *(_microjoule(energy["static_j"]) for energy in scopes.values())])
+            label = "static, power × time"
+            rows.append([label, *(_microjoule(energy["static_j"]) for energy in scopes.values())])
     return ["µJ a sample", *(scope.replace("_", " ") for scope in scopes)], rows
 
 
 def lines(report: dict[str, Any]) -> list[str]:
-    """Return what else there is to say: time, what is not in the total, the dense network."""
+    """Return what else there is to say of a price: time, and what has no figure."""
     said = []
     time = report["time"]
     if time:
         bound = time["bound_by"]
         busy, share = next(iter(bound["busy_with"].items()))
         said.append(
-            f"step {time['step_s'] * 1e6:.3f} µs (longest {time['longest_step_s'] * 1e6:.3f}, barrier "
-            f"{time['barrier_s'] * 1e6:.3f}); decision after {time['latency_steps']:.1f} steps, "
+            f"a step of the chip takes {time['step_s'] * 1e6:.3f} µs on average, {time['longest_step_s'] * 1e6:.3f} at "
+            f"most, {time['barrier_s'] * 1e6:.3f} of it the barrier"
+        )
+        said.append(
+            f"decision after {time['latency_steps']:.1f} steps, those of the pipeline's depth included: "
             f"{time['latency_s'] * 1e6:.2f} µs"
         )
         if "samples_per_s" in time:
-            said[-1] += f"; pipelined {time['samples_per_s']:,.0f} samples/s"
+            said.append(f"samples without a gap between them: {time['samples_per_s']:,.0f} a second")
         said.append(
-            f"bound by core {bound['core']} ({bound['population']}), slowest in {bound['share_of_steps']:.0%} of steps;"
-            f" the slowest cores are busy with {busy}s for {share:.0%} of their work"
+            f"bound by core {bound['core']} ({bound['population']}), the slowest in {bound['share_of_steps']:.0%} of "
+            f"steps; {share:.0%} of the work of the slowest cores is: {busy}"
         )
     for item in report["unpriced"]:
         scope = item["per_sample"].get("window") or item["per_sample"].get("until_decision") or {}
-        counted = ", ".join(f"{count:,.1f} {name.replace('_', ' ')}" for name, count in scope.items())
-        said.append(f"unpriced: {item['what']}: {item['why']}" + (f" ({counted} a sample)" if counted else ""))
+        counted = ", ".join(f"{_WORDS.get(name, name.replace('_', ' '))} {count:,.1f}" for name, count in scope.items())
+        said.append(
+            f"unpriced, so in no sum: {item['what']}: {item['why']}" + (f"; a sample has: {counted}" if counted else "")
+        )
+    return said
+
+
+def against_dense(report: dict[str, Any]) -> list[str]:
+    """Return additions beside the MACs of a dense network of the same shape."""
     dense = report["against_dense"]
-    for scope in ("window", "until_decision"):
-        if scope in dense:
-            sops, ratio = dense[scope]["sops"], dense[scope]["macs_per_sop"]
-            said.append(
-                f"{sops:,.1f} additions a sample ({scope.replace('_', ' ')}); a dense network of this shape does "
-                f"{dense['dense_macs']:,} MACs" + (f", {ratio:.2f} MACs for each addition" if ratio else "")
-            )
+    said = []
+    found = {scope: dense[scope] for scope in ("window", "until_decision") if scope in dense}
+    if len(found) == 2 and found["window"] == found["until_decision"]:
+        found = {"window and until decision": found["window"]}
+    for scope, counted in found.items():
+        ratio = counted["macs_per_sop"]
+        said.append(
+            f"{counted['sops']:,.1f} additions a sample ({scope.replace('_', ' ')}); a dense network of this shape "
+            f"does {dense['dense_macs']:,} MACs" + (f", {ratio:.2f} MACs for each addition" if ratio else "")
+        )
     if "dense_energy_j" in dense:
         said.append(f"the dense network: {_microjoule(dense['dense_energy_j'])} µJ, {dense['dense_arithmetic']}")
     return said

@@ -71,7 +71,7 @@ def run(net: Path) -> Path:
         "messages",
         "loihi1-fit",
         "loihi1-presilicon",
-        "unpriced: barrier",
+        "unpriced, so in no sum: barrier",
     ):
         assert part in result.stdout, part
     return path
@@ -107,9 +107,15 @@ def test_loihi_2_gives_counts_without_a_price(tmp_path: Path) -> None:
     formats.save(replace(graph, projections=halved), tmp_path / "net.h5")
     result = call("simulate", tmp_path / "net.h5", "--data", "digits:test", "--samples", 5, "--chip", "loihi2")
     assert result.exit_code == 0
-    assert "unpriced: every operation" in result.stdout
+    assert "unpriced, so in no sum: every operation" in result.stdout
     assert "messages" in result.stdout
     assert "µJ" not in result.stdout
+
+
+def test_the_dense_network_is_told_once(run: Path) -> None:
+    told = call("cost", run, "--profile", "cmos-45nm").stdout
+    assert told.count("a dense network of this shape does 14,800 MACs") == 1  # a count decides in the last step
+    assert "additions a sample (window and until decision)" in told
 
 
 def test_two_runs_side_by_side(run: Path) -> None:

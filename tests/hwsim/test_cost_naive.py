@@ -21,7 +21,7 @@ from spikegraph.hwsim.cost import cost_of
 from spikegraph.hwsim.counts import UNTIL, Counts
 from spikegraph.hwsim.native import run_native
 from spikegraph.hwsim.packing import Demand
-from spikegraph.hwsim.placement import Placement
+from spikegraph.hwsim.placement import Placement, place
 from spikegraph.hwsim.profile import CostProfile, load_profile
 from spikegraph.hwsim.program import compile_program
 from spikegraph.hwsim.reference import run_reference
@@ -169,6 +169,40 @@ def test_packing(graph: Graph, seed: int, chip: str, data: st.DataObject) -> Non
         assert found[resource].tolist() == [load[resource] for load in expected], resource
 
 
+# Placement
+
+
+@settings(relaxed, max_examples=60)
+@given(graph=graphs(), neurons=st.sampled_from([1, 2, 8192]))
+def test_placement(graph: Graph, neurons: int) -> None:
+    """Who sends to whom, and how many entries that takes, on cores of a Loihi 2 that hold few neurons."""
+    chip = load_chip("loihi2")
+    assert chip.core is not None
+    few = chip.core.model_copy(update={"neurons": chip.core.neurons.model_copy(update={"maximum": neurons})})
+    try:
+        placement = place(graph, chip.model_copy(update={"core": few}))
+    except GraphError:
+        return  # not legal there
+    traffic, entries = np.zeros_like(placement.traffic), [0] * placement.n_cores
+    for name in graph.populations:
+        reached: set[tuple[int, int]] = set()  # neuron, core
+        for p in graph.projections.values():
+            if p.source == name:
+                reached |= {
+                    (source, int(placement.core_of[p.target][target])) for source, target, _ in synapses(graph, p)
+                }
+        for neuron, core in reached:
+            here = int(placement.core_of[name][neuron])
+            traffic[here, core] += 1
+            entries[here] += 1
+    assert np.array_equal(placement.traffic, traffic)
+    assert placement.loads["axons_out"].tolist() == entries
+    held = np.bincount(np.concatenate(list(placement.core_of.values())))
+    assert placement.loads["neurons"].tolist() == held.tolist()
+    assert held.max() <= neurons
+    assert Placement.from_tree(placement.to_tree()).to_json() == placement.to_json()
+
+
 # Counts of each core
 
 
@@ -268,8 +302,8 @@ def test_counts_of_cores(case: Case, seed: int, on_chip: bool) -> None:
     counts = naive_counts(graph, placement, case.rasters, result.traces)
     for (quantity, core, t, sample), count in counts.items():
         expected[t, sample, QUANTITIES.index(quantity), core] = count
-    for place, quantity in enumerate(QUANTITIES):
-        assert np.array_equal(per_core[:, :, place], expected[:, :, place]), quantity
+    for column, quantity in enumerate(QUANTITIES):
+        assert np.array_equal(per_core[:, :, column], expected[:, :, column]), quantity
 
 
 # Time

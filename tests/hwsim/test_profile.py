@@ -89,6 +89,15 @@ BASE = 'name = "mine"\ntitle = "Mine"\n'
             '[[operation]]\nname = "x"\ncounts = ["messages"]\ntime_ns = 1.0\nsource = "datasheet 1"\ngrade = "fit"\n',
             "'messages' is known only on a chip: name it",
         ),
+        (
+            '[barrier]\ntiles = [1, 32]\ntime_ns = [1.0]\nsource = "a datasheet"\ngrade = "fit"\n',
+            "tiles must rise, with a time for each: (1, 32) and (1.0,)",
+        ),
+        (
+            '[barrier]\ntiles = [4, 2]\ntime_ns = [1.0, 2.0]\nsource = "a datasheet"\ngrade = "fit"\n',
+            "tiles must rise",
+        ),
+        ('[static]\npower_w = inf\nsource = "a datasheet"\ngrade = "fit"\n', "finite number"),
         ("[[operation", "cannot be read as TOML"),
     ],
 )
