@@ -106,25 +106,32 @@ def cut(graph: Graph, population: str, chip: Chip, *, at_least: int = 1, naive: 
     return min(tried, key=lambda c: (c.n_groups, int(c.loads[SOURCES].sum())))
 
 
-def _in_order(graph: Graph, population: str, order: Array, unit: int, chip: Chip, n_groups: int) -> Cut:
+def _in_order(graph: Graph, population: str, order: Array, unit: int, chip: Chip, at_least: int) -> Cut:
     if chip.core is None:
         raise ChipError(f"chip {chip.name!r}", "has no cores to place on", "choose loihi1 or loihi2")
     demand, limits = Demand(graph, population, order, chip.core.packing, unit), limits_of(chip)
-    n_groups, binding = min(max(n_groups, -(-demand.n // limits[NEURONS])), demand.n), NEURONS
-    while True:
-        loads = demand.loads(n_groups)
-        excess = {name: int(loads[name].max()) / limits[name] for name in loads if name in limits}
-        worst = max(excess, key=lambda name: excess[name])
-        if excess[worst] <= 1:
-            group_of = np.empty(demand.n, np.int64)
-            group_of[order] = demand.groups(n_groups)
-            return Cut(group_of=group_of, loads=loads, binding=binding)
-        if n_groups == demand.n or n_groups > chip.core.mesh.cores:
-            where, n_cores = f"{population} on {chip.name}", chip.core.mesh.cores
-            if n_groups == demand.n:
-                found, limit = int(loads[worst].max()), limits[worst]
-                raise ChipError(where, f"one neuron needs {found:,} {worst}, a core has {limit:,}", REMEDIES[worst])
-            what = f"needs more than {n_groups} cores for its {worst}, the chip has {n_cores}"
-            raise ChipError(where, what, REMEDIES[worst])
-        binding = worst
-        n_groups = min(max(n_groups + 1, int(n_groups * min(excess[worst], 2))), demand.n)
+    where, n_cores, binding = f"{population} on {chip.name}", chip.core.mesh.cores, NEURONS
+    few = min(max(at_least, -(-demand.n // limits[NEURONS])), demand.n) - 1  # known to be too few
+    n_groups = few + 1
+    while (worst := _worst(demand.loads(n_groups), limits))[1] > 1:
+        binding, excess = worst
+        if n_groups == demand.n:
+            found, limit = int(demand.loads(n_groups)[binding].max()), limits[binding]
+            raise ChipError(where, f"one neuron needs {found:,} {binding}, a core has {limit:,}", REMEDIES[binding])
+        if n_groups > n_cores:
+            what = f"needs more than {n_groups} cores for its {binding}, the chip has {n_cores}"
+            raise ChipError(where, what, REMEDIES[binding])
+        few, n_groups = n_groups, min(max(n_groups + 1, int(n_groups * min(excess, 2))), demand.n)
+    while n_groups - few > 1:  # between the last number that was too few, and one that is enough
+        middle = (few + n_groups) // 2
+        few, n_groups = (few, middle) if _worst(demand.loads(middle), limits)[1] <= 1 else (middle, n_groups)
+    group_of = np.empty(demand.n, np.int64)
+    group_of[order] = demand.groups(n_groups)
+    return Cut(group_of=group_of, loads=demand.loads(n_groups), binding=binding)
+
+
+def _worst(loads: Mapping[str, Array], limits: Mapping[str, int]) -> tuple[str, float]:
+    """Return the resource of which the fullest group takes the largest share of its limit, and that share."""
+    share = {name: int(loads[name].max()) / limits[name] for name in loads if name in limits}
+    worst = max(share, key=lambda name: share[name])
+    return worst, share[worst]

@@ -167,11 +167,17 @@ def place(graph: Graph, chip: Chip, *, naive: bool = False) -> Placement:
         if len(population) > chip.core.mesh.cores:
             raise _too_many(cuts, chip)
         sent = {name: destinations(graph, name, core_of, len(population)) for name in graph.populations}
-        axons_out = sum(np.bincount(core_of[n], np.diff(m.indptr), len(population)) for n, m in sent.items())
+        axons_out = np.zeros(len(population), np.int64)
+        for name, matrix in sent.items():
+            np.add.at(axons_out, core_of[name], np.diff(matrix.indptr))
         over = {population[core] for core in np.flatnonzero(axons_out > limits.get(AXONS_OUT, np.inf))}
         if not over:
             break
         for name in over:  # smaller groups send less each
+            if cuts[name].n_groups == len(core_of[name]):
+                found, limit = int(axons_out[core_of[name]].max()), limits[AXONS_OUT]
+                what = f"one neuron needs {found:,} {AXONS_OUT}, a core has {limit:,}"
+                raise ChipError(f"{name} on {chip.name}", what, REMEDIES[AXONS_OUT])
             cuts[name] = cut(graph, name, chip, at_least=cuts[name].n_groups + 1, naive=naive)
     traffic = np.zeros((len(population), len(population)), np.int64)
     for name, matrix in sent.items():
@@ -183,7 +189,7 @@ def place(graph: Graph, chip: Chip, *, naive: bool = False) -> Placement:
         population=population,
         tiles=in_order(len(population), chip.core.mesh) if naive else arranged(traffic, chip.core.mesh),
         start_step=np.array([graph.populations[name].start_step for name in population]),
-        loads=loads | {AXONS_OUT: np.asarray(axons_out, np.int64)},
+        loads=loads | {AXONS_OUT: axons_out},
         limits=limits,
         traffic=traffic,
     )

@@ -138,6 +138,8 @@ class CostProfile(_Table):
         needed = sorted({count for o in self.operation for count in o.counts if count in ON_CORES})
         if self.chip is None and needed:
             raise ValueError(f"{needed[0]!r} is known only on a chip: name it")
+        if self.barrier is None and any(o.time_ns for o in self.operation):
+            raise ValueError("has times but no barrier: a step ends with it")
         return self
 
 

@@ -12,8 +12,10 @@ from hypothesis import HealthCheck, given, settings
 
 from spikegraph.export.chips import Chip, Mesh, load_chip
 from spikegraph.export.errors import ChipError, GraphError
-from spikegraph.export.graph import Conv2d, Dense, Graph, Input, Output, Population
+from spikegraph.export.graph import Conv2d, Dense, Graph, Input, Output, Population, Sparse
+from spikegraph.export.passes import pipelined
 from spikegraph.hwsim.mesh import arranged, hops, in_order
+from spikegraph.hwsim.packing import Demand
 from spikegraph.hwsim.placement import place, synapses_by_core
 
 MESH = Mesh(columns=8, rows=4, cores_per_tile=4, source="a test, nothing else", grade="assumed")
@@ -164,6 +166,40 @@ def test_messages_that_leave_a_core_are_limited_too() -> None:
     assert placement.population.count("next") == 2
     assert placement.population.count("out") == 2  # 30 neurons a core, each reaching 2 cores: 60 entries
     assert placement.loads["axons_out"].tolist() == [60, 60, 0, 0]
+
+
+def test_one_neuron_that_reaches_too_many_cores_is_named() -> None:
+    graph = dense(4, 3)
+    graph = replace(
+        graph,
+        populations={**graph.populations, "next": Population(shape=(9,), threshold_mant=9)},
+        projections={**graph.projections, "q": Dense(source="out", target="next", weight=np.full((9, 3), 2))},
+    )
+    with pytest.raises(ChipError, match="out on loihi1: one neuron needs 3 axons_out, a core has 2; let its neurons"):
+        place(graph, small(neurons=3, axons_out=2))
+
+
+def test_no_fewer_groups_would_do() -> None:
+    """Rows of a sparse projection differ in length, so that loads do not fall evenly as groups grow in number."""
+    random = np.random.default_rng(3)
+    lengths = random.integers(0, 200, 50)
+    indices = np.concatenate(
+        [random.choice(400, n, replace=False, p=np.arange(400) / np.arange(400).sum()) for n in lengths]
+    )
+    sparse = Sparse(
+        source="in",
+        target="out",
+        weight=np.full(len(indices), 2),
+        indptr=np.concatenate([[0], np.cumsum(lengths)]),
+        indices=indices,
+    )
+    graph = replace(dense(50, 400), projections={"p": sparse})
+    chip = small(synapse_bits=4096)
+    placed = place(graph, chip)
+    assert chip.core is not None
+    demand = Demand(pipelined(graph), "out", np.arange(400), chip.core.packing)
+    assert demand.loads(placed.n_cores)["synapse_bits"].max() <= 4096
+    assert demand.loads(placed.n_cores - 1)["synapse_bits"].max() > 4096
 
 
 def test_what_cannot_be_placed() -> None:

@@ -86,7 +86,7 @@ BASE = 'name = "mine"\ntitle = "Mine"\n'
             "greater than or equal to 0",
         ),
         (
-            '[[operation]]\nname = "x"\ncounts = ["messages"]\ntime_ns = 1.0\nsource = "datasheet 1"\ngrade = "fit"\n',
+            '[[operation]]\nname = "x"\ncounts = ["messages"]\nenergy_pj = 1\nsource = "datasheet 1"\ngrade = "fit"\n',
             "'messages' is known only on a chip: name it",
         ),
         (
@@ -98,6 +98,11 @@ BASE = 'name = "mine"\ntitle = "Mine"\n'
             "tiles must rise",
         ),
         ('[static]\npower_w = inf\nsource = "a datasheet"\ngrade = "fit"\n', "finite number"),
+        (
+            'chip = "loihi1"\n[[operation]]\nname = "x"\ncounts = ["spikes"]\ntime_ns = 1.0\nsource = "a datasheet"\n'
+            'grade = "fit"\n',
+            "has times but no barrier",
+        ),
         ("[[operation", "cannot be read as TOML"),
     ],
 )
