@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from spikegraph.export.errors import OptionError
 from spikegraph.hwsim.run import Run
 
@@ -20,7 +22,8 @@ def compare_additions(run: Run, against: Run, name: str = "the other run") -> di
     Returns
     -------
     dict
-        Plain JSON: additions, accuracy and latency of both; `sops_ratio`, additions of `against` over those of `run`.
+        Plain JSON: additions, accuracy and latency (in steps, without the pipeline's depth) of both; `sops_ratio`,
+        additions of `against` over those of `run`; whether both ran on the same samples.
 
     Raises
     ------
@@ -36,9 +39,15 @@ def compare_additions(run: Run, against: Run, name: str = "the other run") -> di
         {
             "sops_until_decision": additions,
             "accuracy": r.accuracy,
+            "samples": len(r),
             "latency_steps": float(r.decision_step.mean() + 1),
             "n_steps": r.n_steps,
         }
         for r, additions in zip((run, against), sops, strict=True)
     ]
-    return {"run": sides[0], "against": sides[1], "sops_ratio": sops[1] / sops[0] if sops[0] else None}
+    return {
+        "run": sides[0],
+        "against": sides[1],
+        "sops_ratio": sops[1] / sops[0] if sops[0] else None,
+        "same_samples": np.array_equal(run.index, against.index) and np.array_equal(run.label, against.label),
+    }

@@ -165,6 +165,8 @@ def load_profile(name: str | Path) -> CostProfile:
     else:
         remedy = f"choose one of {', '.join(profile_names())}, or give a TOML file"
         raise ChipError(f"profile {str(name)!r}", "is not known", remedy)
+    if not path.is_file():
+        raise ChipError(str(path), "does not exist", f"check the name, or choose one of {', '.join(profile_names())}")
     try:
         return CostProfile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -172,4 +174,4 @@ def load_profile(name: str | Path) -> CostProfile:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "profile"
-        raise ChipError(str(path), f"{where}: {first['msg']}", "see hwsim/profiles for examples") from error
+        raise ChipError(str(path), f"{where}: {first['msg']}", "see docs/cost.md, A profile of one's own") from error

@@ -25,7 +25,7 @@ class Run:
         Content checksum of the graph that ran.
     engine : str
     n_steps, depth : int
-        Length of the window; steps that a pipelined graph takes beyond it.
+        Length of the window; steps by which a chip, where each projection takes one, delays the output.
     index, label : ndarray of int64 (N,)
         Place of each sample in its data set, and its class.
     predicted : ndarray of int64 (N,); decided : ndarray of bool (N,); decision_step : ndarray of int64 (N,)

@@ -15,6 +15,7 @@ from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import GraphError, OptionError, Problem
 from spikegraph.export.graph import Graph
 from spikegraph.export.hdf5 import graph_checksum
+from spikegraph.export.order import depths
 from spikegraph.hwsim.core_counts import CoreCounts
 from spikegraph.hwsim.counts import UNTIL, Counts, Until
 from spikegraph.hwsim.native import run_native
@@ -173,7 +174,7 @@ def _batch(
         graph=checksum,
         engine=engine,
         n_steps=n_steps,
-        depth=program.depth,
+        depth=_depth(graph),
         until=until,
         index=np.asarray(index, np.int64),
         label=np.asarray(label, np.int64),
@@ -189,6 +190,19 @@ def _batch(
         traces={name: {key: getattr(result.traces[name], key) for key in VARIABLES} for name in record},
         provenance=provenance,
     )
+
+
+def _depth(graph: Graph) -> int:
+    """Return by how many steps a chip, where each projection takes one, delays the population that is read."""
+    if graph.readout is None:
+        return 0
+    output = graph.outputs[graph.readout.output].population
+    if all(p.delay_steps > 0 for p in graph.projections.values()):
+        return graph.populations[output].start_step
+    try:
+        return depths(graph)[output]
+    except GraphError:  # a loop that is too short for any chip
+        return 0
 
 
 def _cores(program: Program, result: BatchResult) -> CoreCounts | None:

@@ -85,10 +85,12 @@ class ContainerWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(OSError, RuntimeError):
-            self._file.close()
-        with suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
+        try:
+            with suppress(OSError, RuntimeError):
+                self._file.close()
+        finally:
+            with suppress(OSError):
+                self._temporary.unlink(missing_ok=True)
 
     def append(self, rows: Mapping[str, Array]) -> None:
         """Append rows to arrays that grow along their first axis.

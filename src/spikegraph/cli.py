@@ -6,9 +6,11 @@ import json
 import signal
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -28,12 +30,25 @@ _LOG_EVERY_S = 10
 _path = click.Path(path_type=Path)
 
 
+def _interrupt(_: int, frame: FrameType | None) -> None:
+    """Stop, and ask again until the command has stopped.
+
+    Python drops what is raised while it cleans up after a weak reference, which h5py makes it do after each write:
+    there a KeyboardInterrupt would be lost, so it waits for a moment.
+    """
+    lost = frame is not None and frame.f_code.co_filename == weakref.__file__
+    signal.setitimer(signal.ITIMER_REAL, 0.02 if lost else 1)
+    if not lost:
+        raise KeyboardInterrupt
+
+
 class _Commands(click.Group):
     """Turns an error that the user can mend into one message and exit code 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
         # A scheduler stops a job with SIGTERM: leave by the way that cleans up, as after Ctrl-C.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGALRM)}
         try:
             return super().invoke(ctx)
         except SpikegraphError as error:
@@ -48,8 +63,12 @@ class _Commands(click.Group):
             )
             sys.exit(2)
         except KeyboardInterrupt:
+            signal.setitimer(signal.ITIMER_REAL, 0)
             _MESSAGES.print("spikegraph: stopped")
             sys.exit(130)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 @contextmanager
@@ -262,6 +281,8 @@ def check(graph: Path, chip: str | None, weight_bits: int | None, as_json: bool)
 @_json
 def simulate(graph: Path, data: str, chip: str | None, as_json: bool, **options: Any) -> None:
     """Run a GRAPH file on data, bit for bit, and count what it costs."""
+    if options["record"] and options["out"] is None:
+        _MESSAGES.print("note: what is recorded goes to a run file, and none is named: use -o run.h5")
     with _progress() as progress:
         run = stages.simulate(graph, data, chip=chip, progress=progress, **options)
     summary = run.summary()
@@ -277,11 +298,12 @@ def simulate(graph: Path, data: str, chip: str | None, as_json: bool, **options:
         [[quantity, *(f"{mean[quantity]:,.1f}" for mean in means.values())] for quantity in means["until_decision"]],
     )
     macs = summary["dense_macs"]
-    click.echo(f"a dense network of this shape: {macs['once']:,} MACs once, {macs['every_step']:,} in every step")
+    every = f"{macs['every_step']:,} if it ran in each of {run.n_steps:,} steps"
+    click.echo(f"a dense network of this shape: {macs['once']:,} MACs once, {every}")
     if run.cores is not None:
         placement = run.cores.placement
         click.echo(
-            f"\nplaced on {chip} (cores: {placement.n_cores}, tiles: {placement.n_tiles}); its fullest core holds"
+            f"\nplaced on {chip} (cores: {placement.n_cores}, tiles: {placement.n_tiles}); how full its fullest core is"
         )
         _table(*cost_report.placement_rows(placement))
     for report in costs:
@@ -318,10 +340,11 @@ def cost(run: Path, profile: str, against: Path | None, as_json: bool) -> None:
     for line in cost_report.against_dense(report):
         click.echo(line)
     if compared:
-        columns = ["", "additions until decision", "accuracy", "steps"]
+        columns = ["", "samples", "additions until decision", "accuracy", "steps, without pipeline"]
         rows = [
             [
                 str(name),
+                f"{side['samples']:,}",
                 f"{side['sops_until_decision']:,.1f}",
                 f"{side['accuracy']:.2%}",
                 f"{side['latency_steps']:.1f}",
@@ -329,6 +352,8 @@ def cost(run: Path, profile: str, against: Path | None, as_json: bool) -> None:
             for name, side in ((run, compared["run"]), (against, compared["against"]))
         ]
         _table(columns, rows)
+        if not compared["same_samples"]:
+            _MESSAGES.print(f"note: {run} and {against} are not of the same samples")
         if compared["sops_ratio"]:
             click.echo(f"{against} takes {compared['sops_ratio']:.2f} × the additions of {run}")
 

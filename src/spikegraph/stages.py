@@ -17,6 +17,7 @@ from spikegraph import __version__
 from spikegraph.export import formats
 from spikegraph.export.check import Bounds, bounds, problems
 from spikegraph.export.chips import load_chip
+from spikegraph.export.container import container_kind
 from spikegraph.export.errors import FileFormatError, GraphError, OptionError, Problem, TargetError
 from spikegraph.export.float_graph import FloatGraph
 from spikegraph.export.graph import Graph
@@ -26,7 +27,7 @@ from spikegraph.export.quantize import QuantizationReport, quantize, weight_bits
 from spikegraph.hwsim.compare import compare_additions
 from spikegraph.hwsim.cost import Cost, cost_of
 from spikegraph.hwsim.counts import Until
-from spikegraph.hwsim.placement import place
+from spikegraph.hwsim.placement import Placement, place
 from spikegraph.hwsim.profile import load_profile
 from spikegraph.hwsim.run import Run
 from spikegraph.hwsim.run_file import load_run, require_run_suffix
@@ -105,7 +106,7 @@ def export(
     from spikegraph.trainer.loop import CHECKPOINT, input_coding, load_run, readout_of
     from spikegraph.trainer.lower import lower
 
-    _require_folder_of(out)
+    _require_place_for(out, "graph", "float-graph")
     folder = Path(run)
     recipe, network = load_run(folder)
     trained_for = recipe.quantization
@@ -134,10 +135,22 @@ def export(
     return graph, report
 
 
-def _require_folder_of(out: str | Path | None) -> None:
-    """Refuse a file whose folder does not exist before any work is done for it."""
-    if out is not None and not Path(out).parent.is_dir():
-        raise OptionError(str(out), f"there is no folder {Path(out).parent}", "make the folder, or name another file")
+def _require_place_for(out: str | Path | None, *kinds: str) -> None:
+    """Refuse, before any work, a file whose folder does not exist, or that would replace one of another kind."""
+    if out is None:
+        return
+    path = Path(out)
+    if not path.parent.is_dir():
+        raise OptionError(str(out), f"there is no folder {path.parent}", "make the folder, or name another file")
+    if not path.is_file() or path.stat().st_size == 0:
+        return
+    try:
+        found = container_kind(path)
+    except FileFormatError:
+        found = "something that spikegraph did not write"
+    if found not in kinds:
+        what = f"is {found if ' ' in found else f'a {found}'}, and would be replaced by a {kinds[0]}"
+        raise OptionError(str(out), what, "name another file, or delete it")
 
 
 def load_integer(path: str | Path) -> Graph:
@@ -285,7 +298,7 @@ def simulate(
     """
     if out is not None:
         require_run_suffix(out)
-    _require_folder_of(out)
+    _require_place_for(out, "run")
     graph = load_integer(path)
     if n_steps is not None:
         graph = replace(graph, n_steps=n_steps)
@@ -294,7 +307,7 @@ def simulate(
     placement = None
     if chip is not None:
         progress(f"place on {chip}", 0, 1)
-        placement = place(graph, load_chip(chip))
+        placement = _placed(graph, chip)
         progress(f"place on {chip}", 1, 1)
 
     progress(f"simulate {split.name}", 0, len(split))
@@ -315,6 +328,19 @@ def simulate(
         out=out,
         provenance=provenance,
     )
+
+
+def _placed(graph: Graph, chip: str) -> Placement:
+    try:
+        return place(graph, load_chip(chip))
+    except GraphError as error:
+        quantized_for = graph.provenance.get("chip")
+        if quantized_for in (None, chip):
+            raise
+        what = f"the graph is quantized for {quantized_for}, and is not legal on {chip} ({error.problems[0]})"
+        raise OptionError(
+            f"--chip {chip}", what, f"export it for {chip}: spikegraph export RUN --chip {chip}"
+        ) from error
 
 
 def cost(path: str | Path, profile: str | Path) -> Cost:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from spikegraph import cost_report
 from spikegraph.cli import main
 from spikegraph.export import formats
 from spikegraph.export.coding import InputCoding, Readout
@@ -109,7 +110,7 @@ def test_loihi_2_gives_counts_without_a_price(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert "unpriced, so in no sum: every operation" in result.stdout
     assert "messages" in result.stdout
-    assert "µJ" not in result.stdout
+    assert "energy a sample" not in result.stdout
 
 
 def test_the_dense_network_is_told_once(run: Path) -> None:
@@ -118,7 +119,41 @@ def test_the_dense_network_is_told_once(run: Path) -> None:
     assert "additions a sample (window and until decision)" in told
 
 
-def test_two_runs_side_by_side(run: Path) -> None:
+def test_a_graph_for_another_chip_says_how_to_make_one_for_this(tmp_path: Path) -> None:
+    wide = {name: replace(p, weight=p.weight.astype(np.int64) * 2) for name, p in network().projections.items()}
+    formats.save(replace(network(), projections=wide, provenance={"chip": "loihi1"}), tmp_path / "net.h5")
+    said = refused("simulate", tmp_path / "net.h5", "--data", "digits:test", "--chip", "loihi2")
+    assert "the graph is quantized for loihi1, and is not legal on loihi2 (a: weight = " in said
+    assert "export it for loihi2: spikegraph export RUN --chip loihi2" in said
+
+
+def test_latency_in_steps_is_the_same_everywhere(net: Path) -> None:
+    arguments = ("simulate", net, "--data", "digits:test", "--samples", 5, "--json")
+    plain, placed = json.loads(call(*arguments).stdout), json.loads(call(*arguments, "--chip", "loihi1").stdout)
+    assert plain["decision_latency_steps"] == placed["decision_latency_steps"] == {"mean": 8, "with_pipeline_depth": 10}
+    assert placed["costs"][0]["time"]["latency_steps"] == 10
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0 J"),
+        (31.77e-6, "31.77 µJ"),
+        (2.981e-11, "29.81 pJ"),
+        (1e-15, "0.001 pJ"),
+        (12.0, "12 J"),
+        (9e-4, "900 µJ"),
+    ],
+)
+def test_energies_have_the_prefix_that_suits(value: float, text: str) -> None:
+    assert cost_report._si(value) == text
+
+
+def test_two_runs_side_by_side(net: Path, run: Path, tmp_path: Path) -> None:
+    few = tmp_path / "few.h5"
+    assert call("simulate", net, "--data", "digits:test", "--samples", 3, "-o", few).exit_code == 0
+    assert "are not of the same samples" in call("cost", run, "--profile", "cmos-45nm", "--against", few).stderr
+    assert "are not of the same samples" not in call("cost", run, "--profile", "cmos-45nm", "--against", run).stderr
     result = call("cost", run, "--profile", "cmos-45nm", "--against", run)
     assert "takes 1.00 × the additions of" in result.stdout
     compared = json.loads(call("cost", run, "--profile", "cmos-45nm", "--against", run, "--json").stdout)["comparison"]

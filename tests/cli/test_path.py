@@ -213,6 +213,36 @@ def test_an_interrupt_ends_a_long_sample_at_once_and_leaves_no_file(tmp_path: Pa
     assert list(tmp_path.iterdir()) == [net]
 
 
+def test_an_interrupt_is_heard_while_states_are_written(tmp_path: Path) -> None:
+    """Python drops an exception that is raised as h5py cleans up after a write: it must be asked for again."""
+    net = slow_net(tmp_path / "net.h5", n_steps=500)
+    command = [sys.executable, "-m", "spikegraph", "simulate", net, "--data", "digits:test", "-o", tmp_path / "run.h5"]
+    process = subprocess.Popen([*command, "--record", "wide"], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not any(path.stat().st_size > 1 << 20 for path in tmp_path.glob(".run.h5*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, says = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in says
+    assert list(tmp_path.iterdir()) == [net]
+
+
+def test_a_file_of_another_kind_is_not_replaced(trained: Path, net: Path, tmp_path: Path) -> None:
+    graph, run, notes = tmp_path / "mine.h5", tmp_path / "run.h5", tmp_path / "notes.h5"
+    shutil.copy(net, graph)
+    simulate = ("simulate", graph, "--data", "digits:test", "--samples", 2, "-o")
+    assert "is a graph, and would be replaced by a run; name another file" in refused(*simulate, graph)
+    assert graph.read_bytes() == net.read_bytes()
+    assert call(*simulate, run).exit_code == 0
+    assert call(*simulate, run).exit_code == 0  # a run may be made again
+    assert "is a run, and would be replaced by a graph" in refused("export", trained / "run", "-o", run)
+    notes.write_text("milk, bread")
+    assert "is something that spikegraph did not write" in refused(*simulate, notes)
+    assert notes.read_text() == "milk, bread"
+
+
 def test_steps_shorten_the_window(net: Path) -> None:
     result = call("simulate", net, "--data", "digits:test", "--steps", 3, "--samples", 5, "--json")
     assert json.loads(result.stdout)["n_steps"] == 3

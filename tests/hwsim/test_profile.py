@@ -116,8 +116,16 @@ def test_a_wrong_profile_says_what_is_wrong(tmp_path: Path, text: str, message: 
 def test_unknown_names_and_files() -> None:
     with pytest.raises(ChipError, match="choose one of cmos-45nm, "):
         load_profile("loihi9")
-    with pytest.raises(ChipError, match="cannot be read"):
+    with pytest.raises(ChipError, match="does not exist; check the name, or choose one of cmos-45nm"):
         load_profile("/nowhere/mine.toml")
+
+
+def test_the_profile_of_the_docs_loads(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cost.md").read_text(encoding="utf-8")
+    (tmp_path / "mine.toml").write_text(page.split("```toml\n")[1].split("```")[0], encoding="utf-8")
+    mine = load_profile(tmp_path / "mine.toml")
+    assert mine.chip == "loihi1"
+    assert len(mine.operation[0].counts) == 3
 
 
 def test_barrier_between_the_figures() -> None:
