@@ -9,26 +9,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from commands import call, refused
 
 from spikegraph import cost_report
-from spikegraph.cli import main
 from spikegraph.export import formats
 from spikegraph.export.coding import InputCoding, Readout
 from spikegraph.export.graph import Dense, Graph, Input, Output, Population
 from spikegraph.hwsim.profile import profile_names
-
-
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in arguments], catch_exceptions=False)
-
-
-def refused(*arguments: object) -> str:
-    result = call(*arguments)
-    assert result.exit_code == 2, result.output
-    assert result.stdout == ""
-    assert "Traceback" not in result.stderr
-    return result.stderr
 
 
 def network(n_hidden: int = 200) -> Graph:

@@ -12,10 +12,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from commands import call, refused
 
 from spikegraph import stages
-from spikegraph.cli import main
 from spikegraph.export import formats
 from spikegraph.export.coding import InputCoding, Readout
 from spikegraph.export.container import Json, read_container, write_container
@@ -38,19 +37,6 @@ epochs = 2
 batch_size = 128
 learning_rate = 5e-3
 """
-
-
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in arguments], catch_exceptions=False)
-
-
-def refused(*arguments: object) -> str:
-    """Call with bad input: exit code 2, one message on stderr, nothing on stdout."""
-    result = call(*arguments)
-    assert result.exit_code == 2, result.output
-    assert result.stdout == ""
-    assert "Traceback" not in result.stderr
-    return result.stderr
 
 
 @pytest.fixture(scope="module")
