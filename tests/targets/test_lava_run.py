@@ -52,7 +52,7 @@ def test_nothing_is_left_after_the_time_limit(lava_nc, temporary, make_graph, ma
 
 
 def test_nothing_is_left_after_an_interrupt(lava_nc, tmp_path):
-    # A process that was started in the background ignores interrupts, and so do its children, unless they say otherwise.
+    # A process that was started in the background ignores interrupts, and so do its children unless they say otherwise.
     code = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
