@@ -57,13 +57,13 @@ class CoreCounts:
             inactive = updates - quantities["active_updates"]
             yield part, {**quantities, "neuron_updates": updates, "inactive_updates": inactive}
 
-    def sums(self, until: Until, decision_step: Array) -> dict[str, Array]:
-        """Add up each quantity over samples and steps, the window's or those until decision: int64 (n_cores,)."""
-        total: dict[str, Array] = {}
+    def sums(self, decision_step: Array) -> dict[Until, dict[str, Array]]:
+        """Add up each quantity over samples and steps, the window's and those until decision: int64 (n_cores,)."""
+        total: dict[Until, dict[str, Array]] = {"window": {}, "decision": {}}
         for part, quantities in self.pieces():
             n_steps = next(iter(quantities.values())).shape[1]
-            last = decision_step[part] if until == "decision" else np.full(part.stop - part.start, n_steps)
-            counted = (np.arange(n_steps) <= last[:, None]).astype(np.int64)
+            counted = (np.arange(n_steps) <= decision_step[part, None]).astype(np.int64)
             for name, values in quantities.items():
-                total[name] = total.get(name, 0) + np.einsum("nt,ntc->c", counted, values)
+                total["window"][name] = total["window"].get(name, 0) + values.sum(axis=(0, 1))
+                total["decision"][name] = total["decision"].get(name, 0) + np.einsum("nt,ntc->c", counted, values)
         return total

@@ -116,14 +116,13 @@ class Cost:
         if timing is None or run.cores is None:
             return None
         placement, core = run.cores.placement, int(timing.slowest.argmax())
-        depth = int(placement.start_step[placement.population.index(run.output)])
         throughput = {} if timing.period_s is None else {"samples_per_s": float(1 / timing.period_s.mean())}
         return {
             "step_s": timing.step_s,
             "longest_step_s": timing.longest_step_s,
             "barrier_s": timing.barrier_s,
             "longest_route_s": timing.longest_route_s,
-            "latency_steps": float(run.decision_step.mean() + 1 + depth),
+            "latency_steps": float(run.decision_step.mean() + 1 + run.depth),
             "latency_s": float(timing.latency_s.mean()),
             **throughput,
             "bound_by": {
@@ -173,8 +172,7 @@ def cost_of(run: Run, profile: CostProfile) -> Cost:
             profile=profile,
             layers=cores.placement.population,
             counts={
-                until: {name: total / len(run) for name, total in cores.sums(until, run.decision_step).items()}
-                for until in scopes
+                until: {name: total / len(run) for name, total in run.core_sums[until].items()} for until in scopes
             },
             timing=timing_of(cores, profile, run.decision_step, run.output, run.until),
             run=run,

@@ -13,8 +13,7 @@ _SEED = 0  # placements are deterministic: the same graph lies in the same place
 
 def in_order(n_cores: int, mesh: Mesh) -> Array:
     """Fill tile after tile, row by row: the tile (column, row) of each core, ndarray of int64 (n_cores, 2)."""
-    row, column = np.divmod(np.arange(n_cores) // mesh.cores_per_tile, mesh.columns)
-    return np.stack([column, row], axis=1)
+    return _filled(n_cores, mesh.columns, mesh)
 
 
 def arranged(traffic: Array, mesh: Mesh) -> Array:
@@ -38,8 +37,7 @@ def arranged(traffic: Array, mesh: Mesh) -> Array:
     n_cores, naive = len(traffic), in_order(len(traffic), mesh)
     flow = np.asarray(traffic + traffic.T, np.float64)
     columns, rows = _rectangle(-(-n_cores // mesh.cores_per_tile), mesh)
-    row, column = np.divmod(np.arange(columns * rows * mesh.cores_per_tile) // mesh.cores_per_tile, columns)
-    sites = np.stack([column, row], axis=1)
+    sites = _filled(columns * rows * mesh.cores_per_tile, columns, mesh)
     distance = np.abs(sites[:, None] - sites[None]).sum(axis=2).astype(np.float64)
     padded = np.zeros(distance.shape)
     padded[:n_cores, :n_cores] = flow
@@ -64,6 +62,11 @@ def hops(traffic: Array, tiles: Array) -> Array:
     """
     distance = np.abs(tiles[:, None] - tiles[None])
     return np.asarray((traffic[..., None] * distance).sum(axis=(0, 1)))
+
+
+def _filled(n_cores: int, columns: int, mesh: Mesh) -> Array:
+    row, column = np.divmod(np.arange(n_cores) // mesh.cores_per_tile, columns)
+    return np.stack([column, row], axis=1)
 
 
 def _rectangle(n_tiles: int, mesh: Mesh) -> tuple[int, int]:

@@ -166,7 +166,8 @@ def place(graph: Graph, chip: Chip, *, naive: bool = False) -> Placement:
         population = tuple(name for name, c in cuts.items() for _ in range(c.n_groups))
         if len(population) > chip.core.mesh.cores:
             raise _too_many(cuts, chip)
-        sent = {name: destinations(graph, name, core_of, len(population)) for name in graph.populations}
+        synapses = synapses_by_core(graph, core_of, len(population))
+        sent = {name: destinations(graph, name, synapses, len(population)) for name in graph.populations}
         axons_out = np.zeros(len(population), np.int64)
         for name, matrix in sent.items():
             np.add.at(axons_out, core_of[name], np.diff(matrix.indptr))
@@ -195,20 +196,24 @@ def place(graph: Graph, chip: Chip, *, naive: bool = False) -> Placement:
     )
 
 
-def synapses_by_core(graph: Graph, p: Projection, core_of: Mapping[str, Array], n_cores: int) -> csr_array:
-    """Count the synapses that each source neuron of a projection has in each core: (n_source, n_cores)."""
-    source, target = graph.shape_of(p.source), graph.shape_of(p.target)
-    sources, targets, _ = p.synapses(source, target)
-    pairs = (np.ones(len(sources), np.int64), (sources, core_of[p.target][targets]))
-    return csr_array(coo_array(pairs, shape=(prod(source), n_cores)))  # which adds up what meets
+def synapses_by_core(graph: Graph, core_of: Mapping[str, Array], n_cores: int) -> dict[str, csr_array]:
+    """Count the synapses that each source neuron of each projection has in each core: (n_source, n_cores)."""
+
+    def table(p: Projection) -> csr_array:
+        source, target = graph.shape_of(p.source), graph.shape_of(p.target)
+        sources, targets, _ = p.synapses(source, target)
+        pairs = (np.ones(len(sources), np.int64), (sources, core_of[p.target][targets]))
+        return csr_array(coo_array(pairs, shape=(prod(source), n_cores)))  # which adds up what meets
+
+    return {name: table(p) for name, p in graph.projections.items()}
 
 
-def destinations(graph: Graph, source: str, core_of: Mapping[str, Array], n_cores: int) -> csr_array:
+def destinations(graph: Graph, source: str, synapses: Mapping[str, csr_array], n_cores: int) -> csr_array:
     """Mark the cores that each neuron of a source reaches, by whatever projection: (n_source, n_cores), stored ones."""
     total = csr_array((prod(graph.shape_of(source)), n_cores), dtype=np.int64)
-    for p in graph.projections.values():
+    for name, p in graph.projections.items():
         if p.source == source:
-            total = csr_array(total + synapses_by_core(graph, p, core_of, n_cores))
+            total = csr_array(total + synapses[name])
     total.data[:] = 1
     return total
 

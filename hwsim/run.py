@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,11 @@ class Run:
         """Share of samples that were decided, and rightly: a tie or silence is wrong."""
         return float((self.decided & (self.predicted == self.label)).mean())
 
+    @cached_property
+    def core_sums(self) -> dict[Until, dict[str, Array]]:
+        """Counts of each core over all samples, see `CoreCounts.sums`; read once, because they may lie in a file."""
+        return self.cores.sums(self.decision_step) if self.cores is not None else {}
+
     def summary(self) -> dict[str, Any]:
         """Return the main figures as plain JSON: means per sample, over the window (if known) and until decision."""
 
@@ -84,7 +90,7 @@ class Run:
             nodes = {quantity: self.counts.mean(quantity, until_decision=until_decision) for quantity in QUANTITIES}
             if self.cores is None:
                 return nodes
-            on_chip = self.cores.sums("decision" if until_decision else "window", self.decision_step)
+            on_chip = self.core_sums["decision" if until_decision else "window"]
             hops = on_chip["hops_east_west"].sum() + on_chip["hops_north_south"].sum()
             messages = {name: on_chip[name].sum() / len(self) for name in ("messages", "messages_in")}
             return nodes | messages | {"hops": hops / len(self)}

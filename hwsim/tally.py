@@ -70,8 +70,8 @@ class Tally:
 def tally_of(graph: Graph, placement: Placement) -> Tally:
     """Tell an engine what to count for a placement of this graph."""
     n_cores = placement.n_cores
-    reached = {name: destinations(graph, name, placement.core_of, n_cores) for name in graph.populations}
-    synapses = {name: synapses_by_core(graph, p, placement.core_of, n_cores) for name, p in graph.projections.items()}
+    synapses = synapses_by_core(graph, placement.core_of, n_cores)
+    reached = {name: destinations(graph, name, synapses, n_cores) for name in graph.populations}
     delivered = {}
     for name, p in graph.projections.items():
         tables = {kind_of(p): synapses[name], "messages_in": _first_to_arrive(graph, name, synapses)}

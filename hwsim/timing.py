@@ -79,15 +79,17 @@ def timing_of(
         for core, first in enumerate(start):
             on_chip[:, :, first : first + each.shape[2], core] = awaited[..., core]
         samples, n_chip = np.arange(on_chip.shape[1]), on_chip.shape[2]
-        steps = _by_core(on_chip, timed).max(axis=2) + barrier_s
+        by_core = _by_core(on_chip, timed)
+        steps = by_core.max(axis=2) + barrier_s
         latency[part] = steps.cumsum(axis=1)[samples, decided_in[part]]
         counted = np.arange(n_chip) <= (decided_in[part, None] if until == "decision" else n_chip)
         if until == "window":  # the sample before and the one after fill the pipeline
             on_chip = np.stack([np.roll(each[..., core], first, axis=2) for core, first in enumerate(start)], axis=-1)
-            steps = _by_core(on_chip, timed).max(axis=2) + barrier_s
+            by_core = _by_core(on_chip, timed)
+            steps = by_core.max(axis=2) + barrier_s
             period[part] = steps.sum(axis=1)
             counted = np.ones(steps.shape, bool)
-        at = _by_core(on_chip, timed).argmax(axis=2)
+        at = by_core.argmax(axis=2)
         slowest += np.bincount(at[counted], minlength=placement.n_cores)
         busy += np.take_along_axis(on_chip, at[None, ..., None], axis=3)[..., 0][:, counted].sum(axis=1)
         total_s, longest_s = total_s + float(steps[counted].sum()), max(longest_s, float(steps[counted].max()))

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from five_neurons import network
 
 from spikegraph.export.chips import load_chip
-from spikegraph.export.coding import InputCoding, Readout
 from spikegraph.export.errors import ChipError, OptionError
-from spikegraph.export.graph import Dense, Graph, Input, Output, Population
+from spikegraph.export.graph import Graph
 from spikegraph.hwsim.compare import compare_additions
 from spikegraph.hwsim.cost import Cost, cost_of
 from spikegraph.hwsim.counts import Until
@@ -20,25 +20,6 @@ from spikegraph.hwsim.profile import load_profile, profile_names
 from spikegraph.hwsim.run import Run
 from spikegraph.hwsim.run_file import load_run, save_run
 from spikegraph.hwsim.simulate import simulate
-
-
-def network(kind: str = "count") -> Graph:
-    """Two inputs → two neurons → three: every weight fires its target at once, without a current or a leak."""
-    return Graph(
-        inputs={"in": Input(shape=(2,))},
-        populations={
-            "first": Population(shape=(2,), threshold_mant=1),
-            "second": Population(shape=(3,), threshold_mant=1),
-        },
-        projections={
-            "a": Dense(source="in", target="first", weight=[[2, 0], [0, 2]]),
-            "b": Dense(source="first", target="second", weight=[[2, 0], [0, 2], [2, 2]]),
-        },
-        outputs={"out": Output(population="second")},
-        n_steps=4,
-        coding=InputCoding(kind="first_spike"),
-        readout=Readout(kind=kind, output="out"),
-    )
 
 
 def apart(graph: Graph) -> Placement:

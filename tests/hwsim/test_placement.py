@@ -89,9 +89,10 @@ def test_fewer_hops_than_naive_on_a_convolutional_network() -> None:
 def test_reach_is_the_fan_out_by_core(case: Case) -> None:
     random = np.random.default_rng(0)
     core_of = {name: random.integers(0, 5, node.n) for name, node in case.graph.populations.items()}
-    for p in case.graph.projections.values():
+    tables = synapses_by_core(case.graph, core_of, 5)
+    for name, p in case.graph.projections.items():
         source, target = case.graph.shape_of(p.source), case.graph.shape_of(p.target)
-        table = synapses_by_core(case.graph, p, core_of, 5).toarray()
+        table = tables[name].toarray()
         assert np.array_equal(table.sum(axis=1), p.fan_out(np.ones(p.weight.shape, bool), source, target).ravel())
         for core in range(5):
             # One spike of each neuron, weights of 1: the sums of the neurons in that core.

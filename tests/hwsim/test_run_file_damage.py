@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from five_neurons import network
 
 from spikegraph.cli import main
 from spikegraph.export.chips import load_chip
-from spikegraph.export.coding import InputCoding, Readout
 from spikegraph.export.container import Json, read_container, write_container
 from spikegraph.export.errors import ChipError, FileFormatError
-from spikegraph.export.graph import Dense, Graph, Input, Output, Population
 from spikegraph.hwsim import run_file
 from spikegraph.hwsim.compare import compare_additions
 from spikegraph.hwsim.cost import cost_of
@@ -30,21 +29,7 @@ PROFILES = [load_profile(name) for name in ("loihi1-fit", "spinnaker")]
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    graph = Graph(
-        inputs={"in": Input(shape=(2,))},
-        populations={
-            "first": Population(shape=(2,), threshold_mant=1),
-            "second": Population(shape=(3,), threshold_mant=1),
-        },
-        projections={
-            "a": Dense(source="in", target="first", weight=[[2, 0], [0, 2]]),
-            "b": Dense(source="first", target="second", weight=[[2, 0], [0, 2], [2, 2]]),
-        },
-        outputs={"out": Output(population="second")},
-        n_steps=4,
-        coding=InputCoding(kind="first_spike"),
-        readout=Readout(kind="count", output="out"),
-    )
+    graph = network()
     path = tmp_path_factory.mktemp("run") / "run.h5"
     samples = [(np.ones((3, 2), np.float32), np.zeros(3, np.int64), np.arange(3))]
     simulate(graph, samples, placement=place(graph, load_chip("loihi1")), out=path)
