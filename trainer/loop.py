@@ -16,8 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional
 
 from spikegraph.export.coding import InputCoding, Readout
 from spikegraph.export.connectivity import Array
@@ -28,6 +26,7 @@ from spikegraph.trainer.checkpoint import load_checkpoint, read_progress, save_c
 from spikegraph.trainer.data import DataSet, Split
 from spikegraph.trainer.lower import lower
 from spikegraph.trainer.network import SpikingNetwork, build_network
+from spikegraph.trainer.objective import Objective
 from spikegraph.trainer.recipe import Recipe, load_recipe
 
 CHECKPOINT, RECIPE, LOG, SUMMARY = "checkpoint.safetensors", "recipe.toml", "log.csv", "summary.json"
@@ -57,6 +56,7 @@ class TrainingRun:
         self.recipe, self.data, self.device = recipe, data, _checked_device(device)
         n_in = math.prod(data.train.x.shape[1:])
         self.network = build_network(recipe, n_in, data.n_classes).to(self.device)
+        self.objective = Objective(self.network, readout_of(recipe), recipe.coding.n_steps)
         self.n_in = n_in
         order = np.random.default_rng([recipe.training.seed, 0]).permutation(len(data.train))
         n_validation = min(max(1, round(recipe.data.validation * len(order))), len(order) - 1)
@@ -119,6 +119,7 @@ class TrainingRun:
 
     def _epoch(self, epoch: int, progress: Progress) -> float:
         settings = self.recipe.training
+        self.objective.train()
         random = np.random.default_rng([settings.seed, 1, epoch])
         coding = InputCoding(kind=self.coding.kind, seed=int(random.integers(1 << 63)), max_value=self.coding.max_value)
         order = random.permutation(self.used)
@@ -128,34 +129,21 @@ class TrainingRun:
             chosen = order[start : start + settings.batch_size]
             x = _shifted(self.data.train.x[chosen], self.recipe.data.shift, random)
             label = torch.from_numpy(self.data.train.label[chosen]).to(self.device)
-            loss = functional.cross_entropy(self._logits(*self._run(x, chosen, coding)), label)
+            loss = self.objective(self.objective.encode(x, chosen, coding), label)
             self.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             self.optimizer.step()
             total += loss.item() * len(chosen)
             progress(f"epoch {epoch + 1}/{settings.epochs}", batch + 1, len(starts))
         return total / len(order)
 
-    def _run(self, x: Array, index: Array, coding: InputCoding) -> tuple[Tensor, Tensor]:
-        raster = coding.encode(x.reshape(len(x), self.n_in), index, self.recipe.coding.n_steps)
-        s, v_before_reset = self.network(torch.from_numpy(raster).to(self.device).float())
-        return s, v_before_reset
-
-    def _logits(self, s: Tensor, v_before_reset: Tensor) -> Tensor:
-        if self.recipe.network.readout == "count":
-            return s.sum(dim=0)
-        # The membrane of a readout grows with the window and with the scale of the integers; bring it to order 1.
-        last = list(self.network.named_layers().values())[-1]
-        return v_before_reset[-1] / last.threshold_in_v()
-
-    @torch.no_grad()
     def accuracy(self, split: Split, chosen: Array) -> float:
         """Share of samples that the network's own forward pass decides rightly, by the strict readout."""
-        readout, n_correct = readout_of(self.recipe), 0
+        self.objective.eval()
+        n_correct = 0
         for start in range(0, len(chosen), 512):
             index = chosen[start : start + 512]
-            s, v_before_reset = self._run(split.x[index], index, self.coding)
-            decision = readout.decide(s.cpu().numpy() > 0, v_before_reset.cpu().numpy())
+            decision = self.objective.decide(self.objective.encode(split.x[index], index, self.coding))
             n_correct += int(decision.correct(split.label[index]).sum())
         return n_correct / len(chosen)
 

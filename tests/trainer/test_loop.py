@@ -14,6 +14,7 @@ from spikegraph.export.errors import FileFormatError, GraphError, OptionError, S
 from spikegraph.trainer import loop
 from spikegraph.trainer.data import DataSet, Split, load_data
 from spikegraph.trainer.loop import CHECKPOINT, LOG, RECIPE, SUMMARY, TrainingRun, load_run, train_recipe
+from spikegraph.trainer.objective import Objective
 from spikegraph.trainer.recipe import load_recipe
 
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -288,13 +289,13 @@ def test_no_shift_is_the_image_itself():
 def spy_on_samples(monkeypatch):
     """Record which samples of which split each forward pass reads, in training and out of it."""
     trained, judged = set(), set()
-    run = TrainingRun._run
+    encode = Objective.encode
 
     def spy(self, x, index, coding):
-        (trained if torch.is_grad_enabled() else judged).update(int(i) for i in index)
-        return run(self, x, index, coding)
+        (trained if self.training else judged).update(int(i) for i in index)
+        return encode(self, x, index, coding)
 
-    monkeypatch.setattr(TrainingRun, "_run", spy)
+    monkeypatch.setattr(Objective, "encode", spy)
     return trained, judged
 
 
@@ -330,13 +331,13 @@ def test_the_test_split_changes_no_weight(tmp_path, tiny, make_recipe):
 
 def test_each_epoch_draws_its_own_spikes_and_validation_the_same(tmp_path, tiny, make_recipe, monkeypatch):
     seeds = {True: [], False: []}
-    run = TrainingRun._run
+    encode = Objective.encode
 
     def spy(self, x, index, coding):
-        seeds[torch.is_grad_enabled()].append(coding.seed)
-        return run(self, x, index, coding)
+        seeds[self.training].append(coding.seed)
+        return encode(self, x, index, coding)
 
-    monkeypatch.setattr(TrainingRun, "_run", spy)
+    monkeypatch.setattr(Objective, "encode", spy)
     train(make_recipe(), tiny, tmp_path)
     assert len(set(seeds[True])) == 4
     assert set(seeds[False]) == {3}  # the recipe's

@@ -1,0 +1,55 @@
+"""What training minimises: a network, how samples enter it, the loss, and the decision that counts.
+
+The loop knows an objective and nothing else of the method; another method is another class with these four.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spikegraph.export.coding import Decision, InputCoding, Readout
+from spikegraph.export.connectivity import Array
+from spikegraph.trainer.network import SpikingNetwork
+
+
+class Objective(nn.Module):
+    """Cross-entropy on the readout of a network of LIF populations.
+
+    Parameters
+    ----------
+    network : SpikingNetwork
+    readout : Readout
+    n_steps : int
+        Length of the window.
+    """
+
+    def __init__(self, network: SpikingNetwork, readout: Readout, n_steps: int) -> None:
+        super().__init__()
+        self.network, self.readout, self.n_steps = network, readout, n_steps
+
+    def encode(self, x: Array, index: Array, coding: InputCoding) -> Tensor:
+        """Turn samples (B, c, h, w) float32 0…1 into what the network reads: a raster (T, B, c · h · w) of floats."""
+        raster = coding.encode(x.reshape(len(x), -1), index, self.n_steps)
+        device = next(self.network.parameters()).device
+        return torch.from_numpy(raster).to(device).float()
+
+    def forward(self, encoded: Tensor, label: Tensor) -> Tensor:
+        """Return the loss of a batch; label is int64 (B,)."""
+        s, v_before_reset = self.network(encoded)
+        return functional.cross_entropy(self._logits(s, v_before_reset), label)
+
+    def _logits(self, s: Tensor, v_before_reset: Tensor) -> Tensor:
+        if self.readout.kind == "count":
+            return s.sum(dim=0)
+        # The membrane of a readout grows with the window and with the scale of the integers; bring it to order 1.
+        last = list(self.network.named_layers().values())[-1]
+        return v_before_reset[-1] / last.threshold_in_v()
+
+    @torch.no_grad()
+    def decide(self, encoded: Tensor) -> Decision:
+        """Decide by the strict readout, from the network's own forward pass."""
+        s, v_before_reset = self.network(encoded)
+        return self.readout.decide(np.asarray(s.cpu() > 0), np.asarray(v_before_reset.cpu()))
