@@ -13,31 +13,11 @@ from spikegraph.export.chips import Chip
 from spikegraph.export.fixed import ALIGN_BITS, DECAY_ONE, DECAY_U, DECAY_V
 from spikegraph.export.graph import Reset
 from spikegraph.export.quantize import decay_constant, kept_share
-from spikegraph.trainer.neurons import Dynamics, Window, float_window, integer_window, lif
+from spikegraph.trainer.exact import exact_linear
+from spikegraph.trainer.neurons import Decays, Dynamics, Window, float_window, integer_window, lif
 from spikegraph.trainer.quantizers import quantize_dense
 
-_EXACT_FLOAT32 = 1 << 24
 _LEAST_THRESHOLD = 1e-3  # of the value where training starts
-
-
-def exact_linear(s: Tensor, weight: Tensor, largest_input: int) -> Tensor:
-    """Return s · weightᵀ of whole numbers without rounding, whatever the order of summation.
-
-    float32 holds every partial sum exactly while it stays below 2^24; beyond that, and where float32 products may be
-    shortened (TF32, bfloat16), float64 does.
-    """
-    bound = weight.detach().abs().sum(dim=1).max() * largest_input
-    with torch.autocast(device_type=s.device.type, enabled=False):
-        if bound < _EXACT_FLOAT32 and _whole_float32():
-            return functional.linear(s.float(), weight.float())
-        return functional.linear(s.double(), weight.double())
-
-
-def _whole_float32() -> bool:
-    try:
-        return torch.get_float32_matmul_precision() == "highest"
-    except RuntimeError:  # torch does not say, once a back end's own `fp32_precision` was set
-        return False
 
 
 class SpikingDense(nn.Module):
@@ -93,23 +73,24 @@ class SpikingDense(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_out), requires_grad=bias)
         start = torch.full((n_out,) if threshold_per == "neuron" else (), v_threshold)
         self.v_threshold = nn.Parameter(start, requires_grad=train_threshold)
-        self.dynamics = self._dynamics(reset, refractory_steps, max_spikes, surrogate)
+        self.dynamics = Dynamics(
+            reset=reset, refractory_steps=refractory_steps, max_spikes=max_spikes, surrogate=surrogate
+        )
+        self.decays = self._decays()
 
-    def _dynamics(self, reset: Reset, refractory_steps: int, max_spikes: int, surrogate: str) -> Dynamics:
+    def _decays(self) -> Decays:
         limit_u = self.chip.decay_u.format if self.chip else DECAY_U
         limit_v = self.chip.decay_v.format if self.chip else DECAY_V
         decay_u = decay_constant(self.tau_syn, self.dt, limit_u)
         decay_v = decay_constant(self.tau_mem, self.dt, limit_v)
         exact = self.chip is None
-        return Dynamics(
-            kept_u=kept_share(self.tau_syn, self.dt) if exact else 1 - decay_u / DECAY_ONE,
-            kept_v=kept_share(self.tau_mem, self.dt) if exact else 1 - decay_v / DECAY_ONE,
+        kept_u = kept_share(self.tau_syn, self.dt) if exact else 1 - decay_u / DECAY_ONE
+        kept_v = kept_share(self.tau_mem, self.dt) if exact else 1 - decay_v / DECAY_ONE
+        return Decays(
+            kept_u=torch.tensor(kept_u, dtype=torch.float64),
+            kept_v=torch.tensor(kept_v, dtype=torch.float64),
             decay_u=decay_u,
             decay_v=decay_v,
-            reset=reset,
-            refractory_steps=refractory_steps,
-            max_spikes=max_spikes,
-            surrogate=surrogate,
         )
 
     def synapses(self) -> Tensor:
@@ -139,10 +120,10 @@ class SpikingDense(nn.Module):
     def forward(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """Run a window: spikes (T, B, n_in) → spikes and v before reset, each (T, B, n_out) float."""
         x, threshold, bias = self._inputs(s)
-        return lif(x, threshold, bias, self.dynamics, integer=self.chip is not None)
+        return lif(x, threshold, bias, self.decays, self.dynamics, integer=self.chip is not None)
 
     @torch.no_grad()
     def window(self, s: Tensor) -> Window:
         """Run the same window and return every state, without gradients."""
         run = float_window if self.chip is None else integer_window
-        return run(*self._inputs(s), self.dynamics, keep_states=True)
+        return run(*self._inputs(s), self.decays, self.dynamics, keep_states=True)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from spikegraph.export.chips import load_chip
 from spikegraph.export.fixed import ALIGN_BITS
 from spikegraph.export.quantize import quantize
-from spikegraph.trainer.layers import SpikingDense, exact_linear
+from spikegraph.trainer.exact import exact_linear
+from spikegraph.trainer.layers import SpikingDense
 from spikegraph.trainer.lower import lower
 from spikegraph.trainer.network import SpikingNetwork
 from spikegraph.trainer.quantizers import quantize_dense
@@ -121,7 +122,7 @@ def assert_export_writes_the_same(layer, chip):
     for name, value in written.items():
         integers = getattr(trained, name).cpu().numpy()
         assert np.array_equal(np.broadcast_to(integers, value.shape), value), name
-    assert (population.decay_u, population.decay_v) == (layer.dynamics.decay_u, layer.dynamics.decay_v)
+    assert (population.decay_u, population.decay_v) == (layer.decays.decay_u, layer.decays.decay_v)
     return written
 
 
@@ -212,10 +213,10 @@ def test_what_is_not_trained_has_no_gradient():
 
 def test_decays_follow_the_time_constants():
     layer = SpikingDense(1, 1, tau_mem=5e-3, tau_syn=2e-3, dt=1e-3, chip=load_chip("loihi1"))
-    assert (layer.dynamics.decay_u, layer.dynamics.decay_v) == (1612, 742)  # 4096 (1 - exp(-1/2)), 4096 (1 - exp(-1/5))
-    assert (layer.dynamics.kept_u, layer.dynamics.kept_v) == (1 - 1612 / 4096, 1 - 742 / 4096)
+    assert (layer.decays.decay_u, layer.decays.decay_v) == (1612, 742)  # 4096 (1 - exp(-1/2)), 4096 (1 - exp(-1/5))
+    assert (layer.decays.kept_u, layer.decays.kept_v) == (1 - 1612 / 4096, 1 - 742 / 4096)
     exact = SpikingDense(1, 1, tau_mem=float("inf"), tau_syn=0.0)
-    assert (exact.dynamics.kept_u, exact.dynamics.kept_v, exact.dynamics.decay_u, exact.dynamics.decay_v) == (
+    assert (exact.decays.kept_u, exact.decays.kept_v, exact.decays.decay_u, exact.decays.decay_v) == (
         0,
         1,
         4096,
