@@ -167,8 +167,10 @@ def _float_ranges(graph: FloatGraph) -> Iterator[Problem]:
             what = f"v_threshold = {population.v_threshold.min()} is not positive"
             yield Problem(where=name, what=what, remedy="train with positive thresholds")
         for tau in ("tau_syn", "tau_mem"):
-            if not getattr(population, tau) >= 0:
-                what = f"{tau} = {getattr(population, tau)} s"
+            value = np.asarray(getattr(population, tau))
+            yield from _granularity(name, tau, value, population.shape)
+            if not (value >= 0).all():
+                what = f"{tau} = {value[~(value >= 0)][0]} s"
                 yield Problem(where=name, what=what, remedy="give a time constant of 0 or more seconds")
 
 

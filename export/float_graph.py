@@ -38,6 +38,14 @@ def float_array(value: Any, where: str) -> Array:
     return frozen(array)
 
 
+def time_constant(value: Any) -> float | Array:
+    """Return one time constant as a number, several as a read-only array of float64, in which decays are computed."""
+    array = np.asarray(value, np.float64)
+    if array.ndim:
+        return frozen(array)
+    return value if isinstance(value, int | float) else float(array)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FloatPopulation:
     """Current-based leaky integrate-and-fire neurons, in floating point.
@@ -52,19 +60,19 @@ class FloatPopulation:
     Parameters
     ----------
     shape : (n,) or (c, h, w)
-    tau_syn : float, seconds
+    tau_syn : float, seconds; one, one per channel (c,) or one per neuron
         0: no memory, u = x.
-    tau_mem : float, seconds
+    tau_mem : float, seconds; likewise
         inf: no leak.
-    v_threshold : float > 0; one, one per channel (c,) or one per neuron
+    v_threshold : float > 0; likewise
     bias : float; likewise
     reset, refractory_steps, max_spikes
         As in `spikegraph.export.graph.Population`.
     """
 
     shape: Shape
-    tau_syn: float = 0.0
-    tau_mem: float = float("inf")
+    tau_syn: float | Array = 0.0
+    tau_mem: float | Array = float("inf")
     v_threshold: Any = 1.0
     bias: Any = 0.0
     reset: Reset = "zero"
@@ -73,6 +81,8 @@ class FloatPopulation:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+        for name in ("tau_syn", "tau_mem"):
+            object.__setattr__(self, name, time_constant(getattr(self, name)))
         object.__setattr__(self, "v_threshold", float_array(self.v_threshold, "v_threshold"))
         object.__setattr__(self, "bias", float_array(self.bias, "bias"))
 

@@ -11,7 +11,7 @@ import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -148,11 +148,11 @@ def _adapter(expected: Any) -> TypeAdapter[Any]:
 
 def _typed(expected: Any, value: Any) -> Any:
     """Return the value if it has the type that a field declares (an int passes for a float), else raise ValueError."""
-    if expected not in (Any, Array):
-        return _adapter(expected).validate_python(value, strict=True)
-    if not isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and (expected is Any or Array in (expected, *get_args(expected))):
+        return value
+    if expected in (Any, Array):
         raise ValueError("it should be an array")
-    return value
+    return _adapter(float if expected == float | Array else expected).validate_python(value, strict=True)
 
 
 def _reason(error: ValueError) -> str:

@@ -28,14 +28,23 @@ from spikegraph.export.float_graph import FloatGraph, FloatPopulation, FloatProj
 from spikegraph.export.graph import PROJECTIONS, Graph, Population, Projection
 
 
-def kept_share(tau: float, dt: float) -> float:
-    """Return the share of a state that is left after one step: exp(-dt / tau)."""
-    return math.exp(-dt / tau) if tau > 0 else 0.0
+def kept_share(tau: Any, dt: float) -> Any:
+    """Return the share of a state that is left after one step, exp(-dt / tau), as a float or as an array of float64.
+
+    Each is computed by itself: the last bit of NumPy's own exponentials depends on the processor.
+    """
+    each = np.asarray(tau, np.float64)
+    kept = np.array([math.exp(-dt / one) if one > 0 else 0.0 for one in each.ravel().tolist()]).reshape(each.shape)
+    return kept if kept.ndim else float(kept)
 
 
-def decay_constant(tau: float, dt: float, limit: IntegerFormat) -> int:
-    """Return the decay of a time constant, in 1/4096 per step: 4096 · (1 - exp(-dt / tau)), rounded and clipped."""
-    return max(limit.minimum, min(limit.maximum, round(fixed.DECAY_ONE * (1 - kept_share(tau, dt)))))
+def decay_constant(tau: Any, dt: float, limit: IntegerFormat) -> Any:
+    """Return the decay of a time constant, in 1/4096 per step: 4096 · (1 - exp(-dt / tau)), rounded and clipped.
+
+    An int for one time constant, else an array of int64; halves round to even.
+    """
+    decay = limit.round(np.asarray(fixed.DECAY_ONE * (1 - kept_share(tau, dt)))).astype(np.int64)
+    return decay if decay.ndim else int(decay)
 
 
 def weight_scale(weight: Any, limit: IntegerFormat) -> Any:
@@ -137,6 +146,8 @@ class ProjectionError:
 @dataclass(frozen=True, kw_only=True)
 class PopulationError:
     """What quantization did to one population's parameters: largest errors, threshold and bias relative to threshold.
+
+    Those of the decays are shares of the state, per step.
 
     `folded` says that thresholds per neuron or channel were moved into the weights.
     """
@@ -261,7 +272,7 @@ def _population(
     return integer, PopulationError(
         threshold_error=float(np.max(np.abs(threshold_mant * float(scale) / p.v_threshold - 1))),
         bias_error=float(np.max(np.abs(bias - p.bias)) / np.min(p.v_threshold)),
-        decay_u_error=abs(decay_u / fixed.DECAY_ONE - (1 - kept_share(p.tau_syn, dt))),
-        decay_v_error=abs(decay_v / fixed.DECAY_ONE - (1 - kept_share(p.tau_mem, dt))),
+        decay_u_error=float(np.max(np.abs(decay_u / fixed.DECAY_ONE - (1 - kept_share(p.tau_syn, dt))))),
+        decay_v_error=float(np.max(np.abs(decay_v / fixed.DECAY_ONE - (1 - kept_share(p.tau_mem, dt))))),
         folded=folded,
     )

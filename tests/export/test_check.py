@@ -255,6 +255,14 @@ FLOAT_PROBLEMS = [
         "out: tau_mem = nan s; give a time constant of 0 or more seconds",
     ),
     (
+        lambda g: replace(g, populations={"out": FloatPopulation(shape=(2,), tau_mem=[0.1, -2.0])}),
+        "out: tau_mem = -2.0 s; give a time constant of 0 or more seconds",
+    ),
+    (
+        lambda g: replace(g, populations={"out": FloatPopulation(shape=(2,), tau_syn=[0.1, 0.2, 0.3])}),
+        "out: tau_syn has shape (3,), expected () or (2,); give one number, one per channel or one per neuron",
+    ),
+    (
         lambda g: replace(g, populations={"out": FloatPopulation(shape=(2,), bias=[1.0, 2.0, 3.0])}),
         "out: bias has shape (3,), expected () or (2,); give one number, one per channel or one per neuron",
     ),

@@ -78,6 +78,11 @@ def positive(shape: tuple[int, ...]) -> st.SearchStrategy[np.ndarray]:
     )
 
 
+def time_constants(shape: tuple[int, ...]) -> st.SearchStrategy[float | np.ndarray]:
+    each = st.floats(0, allow_nan=False)
+    return each | st.sampled_from([shape[:1], shape]).flatmap(lambda of: hnp.arrays(np.float64, of, elements=each))
+
+
 @st.composite
 def graphs(draw: st.DrawFn, kind: str, population: str = "p", projection: str = "w") -> Graph:
     weight_shape, geometry, source, target = GEOMETRY[kind]
@@ -126,8 +131,8 @@ def float_graphs(draw: st.DrawFn, kind: str) -> FloatGraph:
         populations={
             "p": FloatPopulation(
                 shape=target,
-                tau_syn=draw(st.floats(0, allow_nan=False)),
-                tau_mem=draw(st.floats(0, allow_nan=False) | st.integers(0, 3)),
+                tau_syn=draw(time_constants(target)),
+                tau_mem=draw(time_constants(target) | st.integers(0, 3)),
                 v_threshold=draw(positive(target)),
                 bias=draw(hnp.arrays(dtype, target, elements=finite)),
                 reset=draw(st.sampled_from(["zero", "subtract", "none"])),
@@ -394,6 +399,21 @@ def test_loop_without_delay_in_a_file(path: Path) -> None:
     rewritten(path, change)
     with pytest.raises(GraphError, match="hidden → hidden: is a loop without delay"):
         load_graph(path)
+
+
+def test_files_of_before_november_2026_load(tmp_path: Path) -> None:
+    """What was added to nodes since is left out where it has its default: the same graph is still the same file."""
+    path = tmp_path / "a.h5"
+    save_graph(small_float(), path)
+    fields_of_version_1 = {
+        "populations": "bias max_spikes refractory_steps reset shape tau_mem tau_syn v_threshold",
+        "projections": "delay_steps kind source target weight",
+    }
+    tree = read_container(path, "float-graph")
+    for group, names in fields_of_version_1.items():
+        (node,) = tree[group].values()
+        assert " ".join(sorted(node)) == names
+    assert tree["content"] == "6aefca05b661460303df01529e7adb7b8ad5cabc79c067b3779160fc8f02d7cc"
 
 
 def test_nan_in_a_float_graph(tmp_path: Path) -> None:

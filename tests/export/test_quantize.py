@@ -379,6 +379,56 @@ def test_decay_constants() -> None:
     assert decay_constant(edge * 1.001, dt, fixed.DECAY_V) == 0
 
 
+@steady
+@given(rng=seeds, of=st.sampled_from([(4,), (4, 1, 1), (2, 3, 2)]))
+def test_decays_of_many_time_constants_are_those_of_each(rng: Any, of: tuple[int, ...]) -> None:
+    tau = rng.choice([0.0, math.inf, *10.0 ** rng.uniform(-5, 2, 6)], of)
+    for limit in (fixed.DECAY_U, fixed.DECAY_V):
+        got = decay_constant(tau, 1e-3, limit)
+        assert (got.dtype, got.shape) == (np.int64, of)
+        assert got.ravel().tolist() == [decay_constant(float(one), 1e-3, limit) for one in tau.ravel()]
+    kept = kept_share(tau, 1e-3)
+    assert (kept.dtype, kept.shape) == (np.float64, of)
+    assert kept.ravel().tolist() == [math.exp(-1e-3 / one) if one > 0 else 0.0 for one in tau.ravel().tolist()]
+
+
+def test_halves_of_a_decay_round_to_even() -> None:
+    # 4096 · (1 - 0.5) = 2048 and 4096 · (1 - 1) = 0; a limit in steps of 4096 leaves both as halves or wholes.
+    limit = IntegerFormat(minimum=0, maximum=8192, step=4096)
+    halves = [1e-3 / math.log(2), math.inf, 0.0]
+    assert kept_share(halves, 1e-3).tolist() == [0.5, 1.0, 0.0]
+    assert decay_constant(halves, 1e-3, limit).tolist() == [0, 0, 4096]
+
+
+def test_a_decay_per_neuron_or_channel() -> None:
+    dt, tau = 1e-3, np.array([1e-3, 2e-3, math.inf, 0.0])
+    population = FloatPopulation(shape=(4,), tau_syn=tau, tau_mem=tau[::-1])
+    graph = net(dense(np.ones((4, 6))), population=population)
+    integer, report = quantize(graph, CHIPS["loihi2"])
+    # 4096 · (1 - exp(-1)) = 2589.2, 4096 · (1 - exp(-1/2)) = 1611.7; u forgets at least 1.
+    assert integer.populations["n"].decay_u.tolist() == [2589, 1612, 1, 4096]
+    assert integer.populations["n"].decay_v.tolist() == [4096, 0, 1612, 2589]
+    exact = 4096 * -np.expm1(-dt / tau[:2])
+    worst = np.abs([2589, 1612] - exact).max() / 4096
+    assert report.populations["n"].decay_u_error == pytest.approx(max(worst, 1 / 4096), rel=1e-9)
+    assert report.populations["n"].decay_v_error == pytest.approx(worst, rel=1e-9)
+    image = FloatPopulation(shape=(2, 3, 1), tau_mem=[2e-3, math.inf])
+    conv = FloatConv2d(source="in", target="n", weight=np.ones((2, 1, 1, 1)))
+    graph = replace(net(conv, population=image), inputs={"in": Input(shape=(1, 3, 1))})
+    assert quantize(graph, CHIPS["loihi2"])[0].populations["n"].decay_v.tolist() == [1612, 0]
+
+
+def test_decays_that_the_chip_shares_are_refused() -> None:
+    graph = net(dense(np.ones((4, 6))), population=FloatPopulation(shape=(4,), tau_mem=[1e-3, 2e-3, 3e-3, 4e-3]))
+    what = "n: decay_v has 4 values, but a population shares one on Intel Loihi 1; quantize for this chip, or split"
+    with pytest.raises(GraphError, match=what):
+        quantize(graph, CHIPS["loihi1"])
+    alike = FloatPopulation(shape=(4,), tau_mem=np.full(4, 2e-3))
+    assert (
+        quantize(net(dense(np.ones((4, 6))), population=alike), CHIPS["loihi1"])[0].populations["n"].decay_v[0] == 1612
+    )
+
+
 def test_a_decay_that_the_chip_cannot_hold_is_reported() -> None:
     population = FloatPopulation(shape=(4,), tau_syn=math.inf, tau_mem=0.0)
     integer, report = quantize(net(dense(np.ones((4, 6))), population=population), CHIPS["loihi1"])
