@@ -172,6 +172,10 @@ def _float_ranges(graph: FloatGraph) -> Iterator[Problem]:
             if not (value >= 0).all():
                 what = f"{tau} = {value[~(value >= 0)][0]} s"
                 yield Problem(where=name, what=what, remedy="give a time constant of 0 or more seconds")
+    for name, projection in graph.projections.items():
+        if projection.clip is not None and not 0 < projection.clip < float("inf"):
+            remedy = "give a positive magnitude, or None"
+            yield Problem(where=name, what=f"clip = {projection.clip}", remedy=remedy)
 
 
 def _chip_limits(graph: Graph, chip: Chip) -> Iterator[Problem]:

@@ -22,16 +22,17 @@ class _Sourced(BaseModel):
 
 
 class Range(_Sourced):
-    """The multiples of `step` from `minimum` to `maximum`."""
+    """The numbers `offset` + k · `step` from `minimum` to `maximum`."""
 
     minimum: int
     maximum: int
     step: int = Field(default=1, ge=1)
+    offset: int = 0
 
     @property
     def format(self) -> IntegerFormat:
         """The range as an integer format."""
-        return IntegerFormat(minimum=self.minimum, maximum=self.maximum, step=self.step)
+        return IntegerFormat(minimum=self.minimum, maximum=self.maximum, step=self.step, offset=self.offset)
 
 
 class Parameter(Range):
@@ -152,11 +153,13 @@ class Chip(BaseModel):
     core: CoreLimits | None = None
 
     def with_weight_bits(self, bits: int) -> Chip:
-        """Return the profile with signed weights of so many bits (2…16), step 1."""
-        if not 2 <= bits <= 16:
-            raise ChipError("--weight-bits", f"{bits} is outside 2…16", "choose a width in that range")
+        """Return the profile with signed weights of so many bits (1…16), step 1; those of one bit are -1 and 1."""
+        if not 1 <= bits <= 16:
+            raise ChipError("--weight-bits", f"{bits} is outside 1…16", "choose a width in that range")
         half = 1 << (bits - 1)
-        weight = Range(minimum=-half, maximum=half - 1, source="option --weight-bits", grade="assumed")
+        held = (-1, 1, 2, 1) if bits == 1 else (-half, half - 1, 1, 0)
+        numbers = dict(zip(("minimum", "maximum", "step", "offset"), held, strict=True))
+        weight = Range(**numbers, source="option --weight-bits", grade="assumed")
         return self.model_copy(update={"weight": weight})
 
 

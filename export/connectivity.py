@@ -21,6 +21,7 @@ from scipy.sparse import csr_array
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 STORED_AS_INT64 = {"stored": np.int64}  # of a field that a file holds as int64, however narrow it is in memory
+ADDED = {"added": True}  # of a field that files of before 24 November 2026 lack: at its default, no file has it
 
 
 _PIECE = 1 << 16  # synapses that are looked at at a time, where a wider copy of all of them would not be small

@@ -53,11 +53,16 @@ def saturate24(y: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class IntegerFormat:
-    """The multiples of `step` from `minimum` to `maximum`: what a field of a chip can hold."""
+    """The numbers `offset` + k · `step` from `minimum` to `maximum`: what a field of a chip can hold.
+
+    With offset 0 the multiples of `step`; with step 2 and offset 1 the odd numbers, such as the two of a binary weight.
+    Both ends are such numbers.
+    """
 
     minimum: int
     maximum: int
     step: int = 1
+    offset: int = 0
 
     @property
     def largest(self) -> int:
@@ -65,15 +70,24 @@ class IntegerFormat:
         return min(self.maximum, -self.minimum) if self.minimum < 0 else self.maximum
 
     def round(self, y: Any) -> Any:
-        """Return the nearest representable value (half to even), clipped; float array or tensor in and out."""
+        """Return the nearest representable value, clipped; float array or tensor in and out.
+
+        Halves go to the even multiple of `step`, and with an offset up: 0 becomes the 1 of -1 and 1.
+        """
+        if self.offset:
+            half_up = self.step / 2 - self.offset  # 0 where it can be: what is just below 0 must not be rounded to it
+            return (y.clip(self.minimum, self.maximum) + half_up) // self.step * self.step + self.offset
         return (y / self.step).round().clip(-(-self.minimum // self.step), self.maximum // self.step) * self.step
 
     def holds(self, y: Any) -> Any:
         """Tell element by element whether the integers `y` are representable."""
-        return (y >= self.minimum) & (y <= self.maximum) & (y % self.step == 0)
+        return (y >= self.minimum) & (y <= self.maximum) & (y % self.step == self.offset % self.step)
 
     def __str__(self) -> str:
-        every = f", multiples of {self.step}" if self.step > 1 else ""
+        if self.maximum - self.minimum == self.step > 1:
+            return f"{self.minimum} and {self.maximum}"
+        beyond = f" plus {self.offset}" if self.offset else ""
+        every = f", multiples of {self.step}{beyond}" if self.step > 1 else ""
         return f"{self.minimum}…{self.maximum}{every}"
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from spikegraph.export.coding import InputCoding, Readout
 from spikegraph.export.connectivity import (
+    ADDED,
     Array,
     Conv2dConnectivity,
     DenseConnectivity,
@@ -94,10 +95,23 @@ class FloatPopulation:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _FloatSynapses:
+    """What every float projection has besides its geometry.
+
+    Parameters
+    ----------
+    weight : ndarray of float32 or float64
+    clip : float > 0, optional
+        The magnitude that becomes the largest weight of a chip: weights beyond are clipped. None: the largest there is.
+        Where thresholds are folded into the weights, it is of weight / threshold. Held in the type of the weight.
+    """
+
     weight: Array
+    clip: float | None = field(default=None, metadata=ADDED)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weight", float_array(self.weight, "weight"))
+        if self.clip is not None:
+            object.__setattr__(self, "clip", float(self.weight.dtype.type(self.clip)))
         geometry = getattr(super(), "__post_init__", None)
         if geometry is not None:
             geometry()

@@ -125,6 +125,8 @@ def _plain_fields(graph: type[Graph] | type[FloatGraph]) -> list[str]:
 def _record(node: Any, where: str) -> dict[str, Any]:
     record: dict[str, Any] = {"kind": node.kind} if isinstance(node, Connectivity) else {}
     for f in fields(node):
+        if "added" in f.metadata and getattr(node, f.name) == f.default:
+            continue
         value = _checked(node, f.name, where)
         record[f.name] = Wider(value=value, dtype=f.metadata["stored"]) if "stored" in f.metadata else value
     return record
@@ -200,7 +202,8 @@ def _group(tree: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
 def _node(node: type[Any], record: Any, where: str) -> Any:
     if not isinstance(record, dict):
         raise FileFormatError(where, "is not a group", "write it as docs/format.md says")
-    _require_names(record, {f.name for f in fields(node)}, set(), where)
+    added = {f.name for f in fields(node) if "added" in f.metadata}
+    _require_names(record, {f.name for f in fields(node)} - added, added, where)
     typed = _typed_record(node, record, where)
     try:
         return node(**typed)

@@ -47,14 +47,36 @@ def decay_constant(tau: Any, dt: float, limit: IntegerFormat) -> Any:
     return decay if decay.ndim else int(decay)
 
 
-def weight_scale(weight: Any, limit: IntegerFormat) -> Any:
-    """Return the size of weight 1: the one that makes the largest magnitude the chip's largest (0 if all are 0)."""
-    return abs(weight).max() / limit.largest
+def weight_scale(weight: Any, limit: IntegerFormat, clip: Any = None) -> Any:
+    """Return the size of weight 1: the one that makes `clip` the chip's largest weight.
+
+    Without `clip`, a number of the weight's own type, the largest magnitude (then 0 if all weights are 0).
+    """
+    return (abs(weight).max() if clip is None else clip) / limit.largest
 
 
 def quantize_weight(weight: Any, scale: Any, limit: IntegerFormat) -> Any:
     """Return weight / scale as representable integers (in a float array or tensor)."""
     return limit.round(weight / scale)
+
+
+def least_error_clip(weight: Array, limit: IntegerFormat) -> Any:
+    """Return the clip with which the sum of the squared errors of the weights is least; of the weight's own type.
+
+    A search from 1/1024 of the largest magnitude up to it: in steps of a ninth, then in finer ones around the best.
+    """
+    largest = abs(weight).max()
+    shares = np.geomspace(1, 2**-10, 64)
+
+    def error(share: float) -> float:
+        scale = weight_scale(weight, limit, weight.dtype.type(share) * largest)
+        return float(np.square(quantize_weight(weight, scale, limit) * scale - weight).sum(dtype=np.float64))
+
+    for _ in range(3):
+        best = int(np.argmin([error(share) for share in shares]))
+        nearest = shares[max(best - 1, 0)], shares[min(best + 1, len(shares) - 1)]
+        shares = np.append(np.linspace(*nearest, 16), shares[best])
+    return weight.dtype.type(min(shares, key=error)) * largest
 
 
 def quantize_threshold(v_threshold: Any, scale: Any, limit: IntegerFormat) -> Any:
@@ -133,11 +155,13 @@ def fold_threshold(kind: str, weight: Any, v_threshold: Any, indices: Any = None
 class ProjectionError:
     """What quantization did to one projection's weights (errors in units of the float weight).
 
-    `scale` is the float value of integer weight 1 (weight_exp included).
+    `scale` is the float value of integer weight 1 (weight_exp included). `clip` is the magnitude that was to become the
+    largest weight, trained or found; None: the largest there was.
     """
 
     scale: float
     weight_exp: int
+    clip: float | None
     largest_error: float
     rms_error: float
     clipped_share: float
@@ -172,8 +196,16 @@ class QuantizationReport:
         return asdict(self)
 
 
-def quantize(graph: FloatGraph, chip: Chip) -> tuple[Graph, QuantizationReport]:
+def quantize(graph: FloatGraph, chip: Chip, *, fit_clip: bool = False) -> tuple[Graph, QuantizationReport]:
     """Turn a float graph into an integer graph that is legal on `chip`.
+
+    Parameters
+    ----------
+    graph : FloatGraph
+    chip : Chip
+    fit_clip : bool
+        Where no clip was trained, choose the one with the least squared error, in place of the largest magnitude: for
+        graphs that were not trained for this chip, if its weights have few bits.
 
     Returns
     -------
@@ -193,11 +225,16 @@ def quantize(graph: FloatGraph, chip: Chip) -> tuple[Graph, QuantizationReport]:
     projection_errors: dict[str, ProjectionError] = {}
     for name, population in graph.populations.items():
         incoming, folded = _folded(population, graph.into(name), chip)
-        scales = [weight_scale(p.weight, chip.weight.format) if p.weight.size else 0.0 for p in incoming.values()]
+        clips = [_clip(p, chip, fit=fit_clip) for p in incoming.values()]
+        scales = [
+            weight_scale(p.weight, chip.weight.format, clip) if p.weight.size else 0.0
+            for p, clip in zip(incoming.values(), clips, strict=True)
+        ]
         smallest = smallest_scale(folded.v_threshold.max(), abs(folded.bias).max(), chip)
         base, exponents = shared_scale(scales, chip.weight_exp.format, smallest)
-        for (p_name, p), exponent in zip(incoming.items(), exponents, strict=True):
-            projections[p_name], projection_errors[p_name] = _projection(p, base * (1 << exponent), exponent, chip)
+        for (p_name, p), clip, exponent in zip(incoming.items(), clips, exponents, strict=True):
+            scale = base * (1 << exponent)
+            projections[p_name], projection_errors[p_name] = _projection(p, clip, scale, exponent, chip)
         populations[name], population_errors[name] = _population(folded, base, graph.dt, chip, folded is not population)
     integer = Graph(
         inputs=graph.inputs,
@@ -234,16 +271,25 @@ def _folded(
     return {name: replace(p, weight=weights[name]) for name, p in incoming.items()}, folded
 
 
-def _projection(p: FloatProjection, scale: Any, exponent: int, chip: Chip) -> tuple[Projection, ProjectionError]:
+def _clip(p: FloatProjection, chip: Chip, *, fit: bool) -> Any:
+    if p.clip is not None:
+        return p.weight.dtype.type(p.clip)  # so that the scale is of that type too, as it is in training
+    return least_error_clip(p.weight, chip.weight.format) if fit and p.weight.any() else None
+
+
+def _projection(
+    p: FloatProjection, clip: Any, scale: Any, exponent: int, chip: Chip
+) -> tuple[Projection, ProjectionError]:
     limit = chip.weight.format
     weight: Array = np.asarray(quantize_weight(p.weight, scale, limit))
-    geometry = {name: value for name, value in vars(p).items() if name != "weight"}
+    geometry = {name: value for name, value in vars(p).items() if name not in ("weight", "clip")}
     error = np.abs(weight * float(scale) - p.weight)
     wanted = p.weight / scale
     clipped = (wanted < limit.minimum - limit.step / 2) | (wanted > limit.maximum + limit.step / 2)
     return PROJECTIONS[p.kind](weight=weight, weight_exp=exponent, **geometry), ProjectionError(
         scale=float(scale),
         weight_exp=exponent,
+        clip=None if clip is None else float(clip),
         largest_error=float(error.max(initial=0)),
         rms_error=float(np.sqrt(np.mean(np.square(error)))) if error.size else 0.0,
         clipped_share=float(clipped.mean()) if clipped.size else 0.0,

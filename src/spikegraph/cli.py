@@ -162,11 +162,17 @@ def train(recipe: str, out: Path, data_dir: Path | None, as_json: bool, **option
     "--chip", help="Chip to quantize for; by default the one that it was trained for, or loihi1 if in floats."
 )
 @_weight_bits
+@click.option(
+    "--fit-clip/--no-fit-clip",
+    default=None,
+    help="Clip weights where that makes their squared error least; by default for weights of up to 4 bits that were not"
+    " trained as such.",
+)
 @_json
-def export(run: Path, out: Path, chip: str | None, weight_bits: int | None, as_json: bool) -> None:
+def export(run: Path, out: Path, as_json: bool, **options: Any) -> None:
     """Quantize the network of a training RUN and write its spike graph."""
     with _MESSAGES.status(f"export {run}"):
-        graph, report = stages.export(run, out, chip=chip, weight_bits=weight_bits)
+        graph, report = stages.export(run, out, **options)
     if graph.provenance["epochs"] < graph.provenance["epochs_planned"]:
         done = f"{graph.provenance['epochs']} of {graph.provenance['epochs_planned']} epochs"
         _MESSAGES.print(f"note: {run} was stopped after {done}; `spikegraph train --resume` goes on")
@@ -175,12 +181,13 @@ def export(run: Path, out: Path, chip: str | None, weight_bits: int | None, as_j
         return
     click.echo(f"{out}: quantized for {report.chip}")
     _table(
-        ["projection", "scale", "exponent", "largest error", "RMS error", "clipped"],
+        ["projection", "scale", "exponent", "clip", "largest error", "RMS error", "clipped"],
         [
             [
                 name,
                 f"{p.scale:.3g}",
                 str(p.weight_exp),
+                "none" if p.clip is None else f"{p.clip:.3g}",
                 f"{p.largest_error:.2g}",
                 f"{p.rms_error:.2g}",
                 f"{p.clipped_share:.2%}",

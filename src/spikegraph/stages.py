@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 TARGETS = ("lava",)
+_FEW_BITS = 4  # of a weight: the largest magnitudes are then best clipped, for the sake of all others
 
 
 def _silent(what: str, done: int, total: int) -> None:
@@ -87,7 +88,12 @@ def train(
 
 
 def export(
-    run: str | Path, out: str | Path, *, chip: str | None = None, weight_bits: int | None = None
+    run: str | Path,
+    out: str | Path,
+    *,
+    chip: str | None = None,
+    weight_bits: int | None = None,
+    fit_clip: bool | None = None,
 ) -> tuple[Graph, QuantizationReport]:
     """Quantize the network of a training run and write its graph to `out`.
 
@@ -101,6 +107,9 @@ def export(
         Chip to quantize for; by default the one it was trained for, or Loihi 1 if it was trained in floats.
     weight_bits : int, optional
         For the chip "generic".
+    fit_clip : bool, optional
+        Clip weights where that makes their squared error least; by default for weights of up to 4 bits, unless the
+        network was trained with these very weights.
     """
     from spikegraph.trainer.checkpoint import read_progress
     from spikegraph.trainer.loop import CHECKPOINT, input_coding, load_run, readout_of
@@ -110,6 +119,7 @@ def export(
     folder = Path(run)
     recipe, network = load_run(folder)
     trained_for = recipe.quantization
+    trained_weights = (trained_for.chip, trained_for.weight_bits)
     if chip is None and trained_for.chip != "none":
         chip, weight_bits = trained_for.chip, weight_bits or trained_for.weight_bits
     provenance = {
@@ -130,7 +140,10 @@ def export(
         readout=readout_of(recipe),
         provenance=provenance,
     )
-    graph, report = quantize(float_graph, load_chip(chip or "loihi1", weight_bits=weight_bits))
+    onto = load_chip(chip or "loihi1", weight_bits=weight_bits)
+    if fit_clip is None:
+        fit_clip = weight_bits_of(onto) <= _FEW_BITS and trained_weights != (chip, weight_bits)
+    graph, report = quantize(float_graph, onto, fit_clip=fit_clip)
     formats.save(graph, out)
     return graph, report
 
@@ -217,7 +230,9 @@ def _step(weight: Array) -> int:
 
 
 def _bits(weight: Array) -> int:
-    """Width of the narrowest signed integer that holds every weight, counted in steps."""
+    """Width of the narrowest signed integer that holds every weight, counted in steps; 1 for two opposite weights."""
+    if weight.size and (np.abs(weight) == np.abs(weight).max()).all() and weight.min() < 0 < weight.max():
+        return 1
     low, high = (end // _step(weight) for end in _range(weight))
     return max(high.bit_length() if high > 0 else 0, (-low - 1).bit_length() if low < 0 else 0) + 1
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -69,6 +70,25 @@ def test_export_reports_what_it_changed(trained: Path, tmp_path: Path) -> None:
     assert report["chip"] == "loihi2"
     assert set(report["projections"]) == {"input_to_hidden", "hidden_to_output"}
     assert not report["populations"]["hidden"]["folded"]
+
+
+def test_weights_of_few_bits_are_clipped_where_their_error_is_least(trained: Path, tmp_path: Path) -> None:
+    def errors(*options: object) -> list[dict[str, Any]]:
+        result = call("export", trained / "run", "-o", tmp_path / "n.h5", "--chip", "generic", *options, "--json")
+        return list(json.loads(result.stdout)["projections"].values())
+
+    by_default, asked, unclipped = (errors("--weight-bits", 1, *of) for of in ([], ["--fit-clip"], ["--no-fit-clip"]))
+    assert by_default == asked
+    for found, largest in zip(asked, unclipped, strict=True):
+        assert largest["clip"] is None
+        assert found["rms_error"] < largest["rms_error"]
+    assert all(error["clip"] is None for error in errors("--weight-bits", 5))
+    call("export", trained / "run", "-o", tmp_path / "n.h5", "--chip", "generic", "--weight-bits", 1)
+    projections = json.loads(call("inspect", tmp_path / "n.h5", "--json").stdout)["projections"]
+    assert [(p["bits"], p["weight"]) for p in projections.values()] == [(1, [-1, 1])] * 2
+    assert call("check", tmp_path / "n.h5", "--chip", "generic", "--weight-bits", 1).exit_code == 0
+    no = call("check", trained / "net.h5", "--chip", "generic", "--weight-bits", 1)
+    assert "is outside -1 and 1 on Generic" in no.stdout
 
 
 def test_export_is_reproducible_to_the_byte(trained: Path, tmp_path: Path) -> None:

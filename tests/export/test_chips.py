@@ -122,9 +122,15 @@ def test_with_weight_bits(bits: int) -> None:
     assert chip.model_copy(update={"weight": generic.weight}) == generic  # its name too: it is found by it
 
 
-@pytest.mark.parametrize("bits", [-1, 0, 1, 17, 64])
+def test_weights_of_one_bit() -> None:
+    weight = load_chip("generic", weight_bits=1).weight.format
+    assert [n for n in range(-5, 6) if weight.holds(n)] == [-1, 1]
+    assert (str(weight), weight.largest) == ("-1 and 1", 1)
+
+
+@pytest.mark.parametrize("bits", [-1, 0, 17, 64])
 def test_weight_bits_outside_the_range(bits: int) -> None:
-    with pytest.raises(ChipError, match=rf"--weight-bits: {bits} is outside 2…16; choose a width in that range"):
+    with pytest.raises(ChipError, match=rf"--weight-bits: {bits} is outside 1…16; choose a width in that range"):
         load_chip("generic", weight_bits=bits)
 
 

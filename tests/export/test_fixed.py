@@ -148,6 +148,41 @@ def test_round_half_to_even_and_at_the_ends() -> None:
     ]
 
 
+odd_formats = st.builds(
+    lambda low, width, step, offset: IntegerFormat(
+        minimum=low * step + offset, maximum=(low + width) * step + offset, step=step, offset=offset
+    ),
+    st.integers(-300, 300),
+    st.integers(0, 600),
+    st.integers(2, 5),
+    st.integers(1, 4),
+)
+
+
+@steady
+@given(limit=odd_formats, quarters=st.integers(-5000, 5000))
+@example(limit=IntegerFormat(minimum=-1, maximum=1, step=2, offset=1), quarters=0)
+def test_round_with_an_offset_goes_to_the_nearest_and_half_up(limit: IntegerFormat, quarters: int) -> None:
+    y, held = quarters / 4, range(limit.minimum, limit.maximum + 1, limit.step)
+    expected = min(held, key=lambda n: (abs(Fraction(quarters, 4) - n), -n))
+    torch = pytest.importorskip("torch")
+    assert limit.round(np.array([y])).tolist() == [expected]
+    assert limit.round(np.array([y], np.float32)).tolist() == [expected]
+    assert limit.round(torch.tensor([y])).tolist() == [expected]
+    assert same_holds(limit, expected)
+    assert [n for n in range(limit.minimum - 9, limit.maximum + 9) if limit.holds(n)] == list(held)
+    assert limit.round(np.array([y], np.float32)).dtype == np.float32
+
+
+def test_a_binary_weight_is_the_sign() -> None:
+    sign = IntegerFormat(minimum=-1, maximum=1, step=2, offset=1)
+    y = np.array([-3e38, -1.5, -1, -1e-38, -0.0, 0.0, 1e-38, 1, 1.5, 3e38], np.float32)
+    assert sign.round(y).tolist() == [-1, -1, -1, -1, 1, 1, 1, 1, 1, 1]
+    assert sign.holds(np.array([-128, -3, -2, -1, 0, 1, 2, 3, 127], np.int8)).tolist() == [
+        *(False, False, False, True, False, True, False, False, False)
+    ]
+
+
 @steady
 @given(limit=formats, y=st.integers(-1500, 2800))
 def test_holds_is_membership(limit: IntegerFormat, y: int) -> None:
@@ -176,6 +211,8 @@ def test_largest_is_representable_with_either_sign(limit: IntegerFormat) -> None
 def test_formats_say_what_they_hold() -> None:
     assert str(IntegerFormat(minimum=-256, maximum=254, step=2)) == "-256…254, multiples of 2"
     assert str(fixed.THRESHOLD_MANT) == "1…131071"
+    assert str(IntegerFormat(minimum=-1, maximum=1, step=2, offset=1)) == "-1 and 1"
+    assert str(IntegerFormat(minimum=-3, maximum=3, step=2, offset=1)) == "-3…3, multiples of 2 plus 1"
 
 
 @pytest.mark.parametrize(

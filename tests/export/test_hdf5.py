@@ -146,6 +146,7 @@ def float_graphs(draw: st.DrawFn, kind: str) -> FloatGraph:
                 target="p",
                 weight=draw(hnp.arrays(dtype, weight_shape, elements=finite)),
                 delay_steps=draw(st.integers(0, 1023)),
+                clip=draw(st.none() | st.floats(0.125, 1e6, width=32)),
                 **geometry,
             )
         },

@@ -33,6 +33,7 @@ from spikegraph.export.quantize import (
     decay_constant,
     fold_threshold,
     kept_share,
+    least_error_clip,
     quantize,
     quantize_bias,
     quantize_threshold,
@@ -44,7 +45,7 @@ from spikegraph.hwsim.program import compile_program
 from spikegraph.hwsim.reference import run_reference
 
 CHIPS = {"loihi1": load_chip("loihi1"), "loihi2": load_chip("loihi2")} | {
-    f"generic {bits} bit": load_chip("generic", weight_bits=bits) for bits in (2, 3, 8, 16)
+    f"generic {bits} bit": load_chip("generic", weight_bits=bits) for bits in (1, 2, 3, 8, 16)
 }
 each_chip = pytest.mark.parametrize("chip", CHIPS.values(), ids=CHIPS)
 steady = settings(deadline=None)
@@ -223,15 +224,16 @@ def test_two_projections_of_exact_weights_run_as_the_floats_do() -> None:
 
 
 @steady
-@given(rng=seeds, name=st.sampled_from(sorted(CHIPS)))
-def test_numpy_and_torch_give_the_same_integers(rng: Any, name: str) -> None:
+@given(rng=seeds, name=st.sampled_from(sorted(CHIPS)), share=st.none() | st.floats(0.01, 2.0))
+def test_numpy_and_torch_give_the_same_integers(rng: Any, name: str, share: float | None) -> None:
     torch, chip = pytest.importorskip("torch"), CHIPS[name]
     weight = (rng.normal(0, 1, (4, 6)) * 10.0 ** rng.uniform(-4, 4)).astype(np.float32)
     threshold = rng.uniform(0.1, 3, 4).astype(np.float32)
     bias = rng.normal(0, 10.0 ** rng.uniform(-3, 3), 4).astype(np.float32)
     results = []
     for to in (lambda a: a, torch.tensor):
-        scale = weight_scale(to(weight), chip.weight.format)
+        clip = None if share is None else abs(to(weight)).max() * share
+        scale = weight_scale(to(weight), chip.weight.format, clip)
         mant, exponent = quantize_bias(to(bias), scale, chip.bias_mant.format, chip.bias_exp.format)
         results.append(
             [
@@ -265,6 +267,81 @@ def test_two_bits() -> None:
     assert report.projections["p0"].largest_error == pytest.approx(0.4)
     assert integer.populations["n"].threshold_mant == 1
     assert integer.provenance["weight_bits"] == 2
+
+
+def test_one_bit() -> None:
+    integer, report = quantize(net(dense([[1.0, 0.6, 0.2, -0.2, -0.6, -1.0]] * 4)), CHIPS["generic 1 bit"])
+    assert integer.projections["p0"].weight.tolist() == [[1, 1, 1, -1, -1, -1]] * 4
+    assert integer.provenance["weight_bits"] == 1
+    error = report.projections["p0"]
+    assert (error.scale, error.clipped_share, error.clip) == (1.0, 0, None)
+    assert error.largest_error == pytest.approx(0.8)
+    # The clip with the least squared error of a sign is the mean magnitude, 0.6: errors 0.4, 0, 0.4.
+    integer, report = quantize(
+        net(dense([[1.0, 0.6, 0.2, -0.2, -0.6, -1.0]] * 4)), CHIPS["generic 1 bit"], fit_clip=True
+    )
+    assert integer.projections["p0"].weight.tolist() == [[1, 1, 1, -1, -1, -1]] * 4
+    assert report.projections["p0"].clip == pytest.approx(0.6, rel=1e-2)
+    assert report.projections["p0"].rms_error == pytest.approx(math.sqrt(0.32 / 3), rel=1e-3)
+
+
+def test_a_clip_becomes_the_largest_weight() -> None:
+    weight = np.array([[1.0, 0.5, 0.3, 0.1, -0.5, -1.0]] * 4, np.float32)
+    integer, report = quantize(net(dense(weight, clip=0.5)), CHIPS["generic 3 bit"])
+    # 0.5 is 3; -4 is there too, so that -1 becomes -0.67.
+    assert integer.projections["p0"].weight.tolist() == [[3, 3, 2, 1, -3, -4]] * 4
+    error = report.projections["p0"]
+    assert (error.clip, error.clipped_share) == (0.5, pytest.approx(2 / 6))
+    assert error.largest_error == pytest.approx(0.5)
+    # A clip beyond every weight leaves some of the chip's numbers unused.
+    integer, _ = quantize(net(dense(weight, clip=3.0)), CHIPS["generic 3 bit"])
+    assert integer.projections["p0"].weight.tolist() == [[1, 0, 0, 0, 0, -1]] * 4
+    assert (
+        quantize(net(dense(weight, clip=0.5)), CHIPS["generic 3 bit"], fit_clip=True)[0]
+        .projections["p0"]
+        .weight.tolist()
+        == [[3, 3, 2, 1, -3, -4]] * 4
+    )
+
+
+def test_a_clip_is_of_the_folded_weights() -> None:
+    population = FloatPopulation(shape=(2,), v_threshold=[1.0, 4.0])
+    folded = net(dense([[1.0, 2.0], [4.0, 8.0]], clip=1.0), population=population, n_in=2, n_out=2)
+    integer, _ = quantize(folded, CHIPS["loihi1"])
+    # Over their thresholds both rows are 1 and 2; 1 is 254, and 2 is clipped to it.
+    assert integer.projections["p0"].weight.tolist() == [[254, 254], [254, 254]]
+    assert integer.populations["n"].threshold_mant == 254
+
+
+def test_a_clip_is_held_in_the_type_of_the_weight() -> None:
+    assert dense(np.ones((4, 6), np.float32), clip=0.1).clip == float(np.float32(0.1))
+    assert dense(np.ones((4, 6)), clip=0.1).clip == 0.1
+
+
+@pytest.mark.parametrize("clip", [0.0, -1.0, math.nan, math.inf])
+def test_a_clip_that_is_no_magnitude(clip: float) -> None:
+    with pytest.raises(GraphError, match=f"p0: clip = {clip}; give a positive magnitude, or None"):
+        quantize(net(dense(np.ones((4, 6)), clip=clip)), CHIPS["loihi1"])
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 8])
+@steady
+@given(rng=seeds)
+def test_no_clip_has_a_smaller_error_than_the_one_that_is_found(bits: int, rng: Any) -> None:
+    limit = load_chip("generic", weight_bits=bits).weight.format
+    weight = rng.standard_t(rng.integers(2, 9), 400).astype(np.float32)
+
+    def error(clip: Any) -> float:
+        scale = weight_scale(weight, limit, clip)
+        return float(np.square(quantize_weight(weight, scale, limit) * scale - weight).sum())
+
+    found = least_error_clip(weight, limit)
+    assert found.dtype == np.float32
+    largest = np.abs(weight).max()
+    others = [error(np.float32(share) * largest) for share in np.linspace(0.005, 1, 200)]
+    assert error(found) <= min(others) * 1.01
+    if bits == 1:
+        assert found == pytest.approx(np.abs(weight).mean(), rel=0.02)
 
 
 def test_all_zero_weights() -> None:
