@@ -13,7 +13,7 @@ import numpy as np
 
 from spikegraph.export import fixed
 from spikegraph.export.chips import Chip, Parameter
-from spikegraph.export.coding import CODINGS, READOUTS, SEED
+from spikegraph.export.coding import CODINGS, READOUT_WEIGHT, READOUTS, SEED, Readout
 from spikegraph.export.connectivity import Array, Shape, per_neuron
 from spikegraph.export.errors import GraphError, Problem
 from spikegraph.export.fixed import IntegerFormat
@@ -93,9 +93,8 @@ def _structure(graph: Graph | FloatGraph) -> Iterator[Problem]:
             yield Problem(where=name, what=f"its population {output.population!r} does not exist", remedy=remedy)
         if output.variable not in ("s", "v"):
             yield Problem(where=name, what=f"variable = {output.variable!r}", remedy="use 's' or 'v'")
-    if graph.readout is not None and graph.readout.output not in graph.outputs:
-        remedy = f"name one of {', '.join(graph.outputs)}"
-        yield Problem(where="readout", what=f"its output {graph.readout.output!r} does not exist", remedy=remedy)
+    if graph.readout is not None:
+        yield from _readout(graph, graph.readout)
     yield from _coding(graph)
     loop = zero_delay_loop(graph)
     if loop:
@@ -108,12 +107,45 @@ def _structure(graph: Graph | FloatGraph) -> Iterator[Problem]:
         yield from _outside(name, "max_spikes", population.max_spikes, fixed.MAX_SPIKES)
 
 
+def _readout(graph: Graph | FloatGraph, readout: Readout) -> Iterator[Problem]:
+    where, n_each = "readout", readout.neurons_per_class
+    if readout.kind not in READOUTS:
+        yield Problem(where=where, what=f"kind = {readout.kind!r}", remedy=f"use one of {', '.join(READOUTS)}")
+    if readout.kind == "membrane" and readout.joined:
+        what = f"reads the potentials of {len(readout.outputs)} outputs, which have no scale in common"
+        yield Problem(where=where, what=what, remedy="read one of them, or their spikes: count or first_spike")
+    if readout.weights:
+        yield from _outside(where, "weights", readout.weights, READOUT_WEIGHT)
+        if len(readout.weights) != len(readout.outputs):
+            what = f"has {len(readout.weights)} weights, of outputs it has {len(readout.outputs)}"
+            yield Problem(where=where, what=what, remedy="give one for each, or none")
+    if n_each < 1:
+        yield Problem(where=where, what=f"neurons_per_class = {n_each}", remedy="give at least 1")
+        return
+    n_classes = 0
+    for position, name in enumerate(readout.outputs):
+        output = graph.outputs.get(name)
+        if output is None:
+            remedy = f"name one of {', '.join(graph.outputs)}"
+            yield Problem(where=where, what=f"its output {name!r} does not exist", remedy=remedy)
+        elif output.population in graph.populations:
+            n = graph.populations[output.population].n
+            if position == 0:
+                n_classes = n // n_each
+                if n % n_each:
+                    what = f"output {name!r} has {n} neurons, which do not divide into classes of {n_each}"
+                    yield Problem(where=where, what=what, remedy="change neurons_per_class, or the population")
+            elif n_classes and n % n_classes:
+                what = f"output {name!r} has {n} neurons, which {n_classes} classes do not share evenly"
+                yield Problem(where=where, what=what, remedy="give it a multiple of as many, or leave it out")
+
+
 def _coding(graph: Graph | FloatGraph) -> Iterator[Problem]:
-    for where, chosen, kinds in (("coding", graph.coding, CODINGS), ("readout", graph.readout, READOUTS)):
-        if chosen is not None and chosen.kind not in kinds:
-            yield Problem(where=where, what=f"kind = {chosen.kind!r}", remedy=f"use one of {', '.join(kinds)}")
     if graph.coding is None:
         return
+    if graph.coding.kind not in CODINGS:
+        what = f"kind = {graph.coding.kind!r}"
+        yield Problem(where="coding", what=what, remedy=f"use one of {', '.join(CODINGS)}")
     yield from _outside("coding", "seed", graph.coding.seed, SEED)
     yield from _outside("coding", "max_value", graph.coding.max_value, fixed.INPUT_VALUE)
     sends = graph.coding.max_value if graph.coding.kind == "direct" else 1

@@ -7,12 +7,13 @@ do not depend on the batch it is in, nor on which machine runs it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
 
-from spikegraph.export.connectivity import Array
+from spikegraph.export.connectivity import ADDED, Array
 from spikegraph.export.errors import OptionError
 from spikegraph.export.events import Events
 from spikegraph.export.fixed import IntegerFormat
@@ -22,6 +23,7 @@ ReadoutKind = Literal["count", "membrane", "first_spike"]
 CODINGS: tuple[CodingKind, ...] = get_args(CodingKind)
 READOUTS: tuple[ReadoutKind, ...] = get_args(ReadoutKind)
 SEED = IntegerFormat(minimum=0, maximum=(1 << 64) - 1)
+READOUT_WEIGHT = IntegerFormat(minimum=1, maximum=(1 << 15) - 1)
 _ONE = 1 << 16
 
 
@@ -147,55 +149,84 @@ class Decision:
         return np.asarray(self.decided & (self.predicted == label))
 
 
-def _best(primary: Array, secondary: Array) -> tuple[Array, Array]:
-    """Index of the largest `primary`, ties to the larger `secondary`, then to the lower index; and whether unique."""
-    among = primary == primary.max(axis=1, keepdims=True)
-    masked = np.where(among, secondary, -np.inf)  # float64 holds every v exactly
-    best = among & (masked == masked.max(axis=1, keepdims=True))
-    return best.argmax(axis=1), best.sum(axis=1) == 1
+def _best(criteria: Sequence[Array]) -> tuple[Array, Array]:
+    """Index of the largest by the first of `criteria`, ties by the next, then the lower index; and whether unique."""
+    among = np.ones(criteria[0].shape, bool)
+    for criterion in criteria:
+        masked = np.where(among, criterion, -np.inf)  # float64 holds every v, and sum of some, exactly
+        among = masked == masked.max(axis=1, keepdims=True)
+    return among.argmax(axis=1), among.sum(axis=1) == 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Readout:
-    """How the spikes or potentials of an output become a class; neuron i stands for class i.
+    """How the spikes or potentials of one output, or of several together, become a class.
 
-    - `count`: most spikes over the window; decided in the last step.
-    - `membrane`: largest v in the last step; decided in the last step.
-    - `first_spike`: the first to fire; decided in that step.
+    Neuron i of an output stands for class i // m, where m is its number of neurons per class. A class has
 
-    Ties go to the larger membrane potential (before reset, in the step of the decision), then to the lower index; a tie
-    that the potential does not break, and silence, count as wrong.
+    - `count`: its spikes over the window, those of each output times its weight; decided in the last step.
+    - `membrane`: the sum of its neurons' v in the last step, of one output; decided in the last step.
+    - `first_spike`: its spikes, weighted so, in the first step in which any neuron of the outputs fires; decided there.
+
+    The class that has the most is decided for. Ties go to the larger sum of the neurons' membrane potentials (before
+    reset, in the step of the decision) in the first output, then in the second and so on, then to the lower index; a
+    tie that no potential breaks, and silence, count as wrong.
 
     Parameters
     ----------
     kind : "count", "membrane" or "first_spike"
     output : str
         Name of the output that is read.
+    neurons_per_class : int, at least 1
+        Of that output; so it says how many classes there are.
+    joined : tuple of str
+        Further outputs that decide together with it, each with a multiple of as many neurons as there are classes.
+    weights : tuple of int, 1…32767
+        One for each output, `output` first; without them all count alike.
     """
 
     kind: ReadoutKind
     output: str
+    neurons_per_class: int = field(default=1, metadata=ADDED)
+    joined: tuple[str, ...] = field(default=(), metadata=ADDED)
+    weights: tuple[int, ...] = field(default=(), metadata=ADDED)
 
-    def decide(self, s: Array, v: Array) -> Decision:
-        """Decide from the spikes and potentials of the output population.
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of all outputs that are read."""
+        return (self.output, *self.joined)
+
+    def decide(self, s: Array | Sequence[Array], v: Array | Sequence[Array]) -> Decision:
+        """Decide from the spikes and potentials of the output populations.
 
         Parameters
         ----------
-        s : ndarray of bool (T, B, N)
-        v : ndarray of int64 (T, B, N)
+        s : ndarray of bool (T, B, N), or one for each of `outputs`
+        v : ndarray of int64 or float (T, B, N), or one for each of `outputs`
             Membrane potential before the reset of the step.
         """
-        n_steps, n_samples, _ = s.shape
-        last = np.full(n_samples, n_steps - 1)
+        spikes, potentials = ([a] if isinstance(a, np.ndarray) else list(a) for a in (s, v))
+        n_steps, n_samples, n_neurons = spikes[0].shape
+        step, rows = np.full(n_samples, n_steps - 1), np.arange(n_samples)
+        n_classes = n_neurons // self.neurons_per_class
+        weights = self.weights or (1,) * len(spikes)
+
+        def of_classes(each: Array) -> Array:
+            by_class = each.reshape(n_samples, n_classes, each.shape[1] // n_classes)
+            return np.asarray(by_class.sum(axis=2, dtype=np.float64 if each.dtype.kind == "f" else np.int64))
+
+        def joint(values: Iterable[Array]) -> Array:
+            weighted = [w * of_classes(each) for w, each in zip(weights, values, strict=True)]
+            return np.asarray(np.sum(weighted, axis=0))
+
         if self.kind == "membrane":
-            predicted, unique = _best(v[-1], v[-1])
-            return Decision(predicted=predicted, decided=unique, step=last)
+            predicted, unique = _best([of_classes(potentials[0][-1])])
+            return Decision(predicted=predicted, decided=unique, step=step)
         if self.kind == "count":
-            count = s.sum(axis=0, dtype=np.int64)
-            predicted, unique = _best(count, v[-1])
-            return Decision(predicted=predicted, decided=unique & (count.max(axis=1) > 0), step=last)
-        fired = s.any(axis=2)
-        step = np.where(fired.any(axis=0), fired.argmax(axis=0), n_steps - 1)
-        rows = np.arange(n_samples)
-        predicted, unique = _best(s[step, rows].astype(np.int64), v[step, rows])
-        return Decision(predicted=predicted, decided=unique & fired.any(axis=0), step=step)
+            score = joint(one.sum(axis=0, dtype=np.int64) for one in spikes)
+        else:
+            fired = np.any([one.any(axis=2) for one in spikes], axis=0)
+            step = np.where(fired.any(axis=0), fired.argmax(axis=0), step)
+            score = joint(one[step, rows] for one in spikes)
+        predicted, unique = _best([score, *(of_classes(one[step, rows]) for one in potentials)])
+        return Decision(predicted=predicted, decided=unique & (score.max(axis=1) > 0), step=step)

@@ -371,13 +371,16 @@ static int step_population(const sg_plan *plan, workspace *w, const level *f, in
   return 0;
 }
 
-/* Where a sample ends whose output fires in this step: once every population, in its own time, has come as far. */
+/* Where a sample ends whose output fires in this step: once every population, in its own time, has come as far. Of
+ * several outputs a deeper one may still fire, and in an earlier step of its own: then it ends sooner. */
 static int64_t end_of_sample(const sg_plan *plan, const workspace *w, int64_t t, int64_t n_total) {
-  if (plan->decides < 0) return n_total;
-  const sg_population *p = &plan->populations[plan->decides];
-  if (!w->rings[p->source][t % plan->sources[p->source].ring].n) return n_total;
-  const int64_t latest_start = plan->n_total - plan->n_steps, end = t - p->start_step + 1 + latest_start;
-  return end < n_total ? end : n_total;
+  const int64_t latest_start = plan->n_total - plan->n_steps;
+  for (int64_t k = 0; k < plan->n_decides; k++) {
+    const sg_population *p = &plan->populations[plan->decides[k]];
+    const int64_t end = t - p->start_step + 1 + latest_start;
+    if (w->rings[p->source][t % plan->sources[p->source].ring].n && end < n_total) n_total = end;
+  }
+  return n_total;
 }
 
 static int run_sample(const sg_plan *plan, workspace *w, const level *f, int64_t sample) {

@@ -71,7 +71,8 @@ typedef struct {
   int64_t *counts;       /* (n_samples, n_slots, n_steps) */
   int64_t next_sample;   /* shared by all threads */
   int64_t cancel;        /* set to stop after the step at hand */
-  int64_t decides;       /* the population whose first spike ends a sample, or -1 */
+  int64_t n_decides;
+  const int64_t *decides; /* the populations of which the first spike ends a sample; none: it ends with the window */
 } sg_plan;
 
 #endif

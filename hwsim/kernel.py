@@ -34,7 +34,7 @@ Population = _structure(
 Batch = _structure(
     "Batch",
     "n_steps n_total n_samples n_sources n_populations n_slots level *sources *populations *counts "
-    "next_sample cancel decides",
+    "next_sample cancel n_decides *decides",
 )
 
 

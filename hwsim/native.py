@@ -105,6 +105,7 @@ def _run(
             traces[name] = trace
     n_slots = len(plan.slots) + (plan.tally.n_columns if plan.tally else 0)
     counts = np.empty((n_samples, n_slots, n_steps), np.int64)
+    decides = (plan.decides() if until == "decision" else np.zeros(0)).astype(np.int64)
     batch = Batch(
         n_steps=n_steps,
         n_total=n_steps + plan.depth,
@@ -116,10 +117,11 @@ def _run(
         sources=ctypes.addressof(sources),
         populations=ctypes.addressof(populations),
         counts=counts.ctypes.data,
-        decides=plan.decides() if until == "decision" else -1,
+        n_decides=len(decides),
+        decides=decides.ctypes.data,
     )
     _run_threads(batch, min(n_threads, max(n_samples, 1)))
-    del keep  # the kernel is done with what it points at
+    del keep, decides  # the kernel is done with what it points at
     return BatchResult(
         traces={name: _channels_first(trace, plan.shapes[name]) for name, trace in traces.items()},
         per_step=plan.per_step(counts),

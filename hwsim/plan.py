@@ -162,13 +162,13 @@ class Plan:
             effective_slot=self.slots["effective_sops", q.name],
         )
 
-    def decides(self) -> int:
-        """Return which population's first spike is the decision; -1 where the decision stands in the last step."""
+    def decides(self) -> Array:
+        """Return the populations whose first spike is the decision; none where the decision stands in the last step."""
         readout = self.graph.readout
         if readout is None or readout.kind != "first_spike":
-            return -1
-        name = self.graph.outputs[readout.output].population
-        return next(k for k, population in enumerate(self.populations) if self.names[population.source] == name)
+            return np.zeros(0, np.int64)
+        read = {self.graph.outputs[name].population for name in readout.outputs}
+        return np.flatnonzero([self.names[population.source] in read for population in self.populations])
 
     def per_step(self, counts: Array) -> dict[str, dict[str, Array]]:
         per_step: dict[str, dict[str, Array]] = {quantity: {} for quantity in QUANTITIES}

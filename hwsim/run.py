@@ -33,13 +33,14 @@ class Run:
         See `spikegraph.export.coding.Decision`.
     until : "window" or "decision"
         What was run of each sample. With "decision" nothing is known of what would have followed.
-    output_spikes : ndarray of int64 (N, n_outputs), or None
-        Spikes of the output population over the window; None if `until` is "decision".
+    output_spikes : ndarray of int64 (N, neurons that are read), or None
+        Spikes over the window, of one output after the other; None if `until` is "decision".
     counts : Counts
     dense_macs : mapping of projection → int
         Multiply-accumulates of a dense network of the same shape, once (a dense SNN would do them in every step).
     output : str
-        The population that was read; "" in files of before 23 November 2026.
+        The population that was read, of several the deepest: a decision waits for it. "" in files of before 23
+        November 2026.
     projections : mapping of projection → (str, str)
         Which of `CORE_QUANTITIES` its synaptic operations are, and the population in which it ends.
     cores : CoreCounts, optional

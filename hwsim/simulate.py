@@ -166,25 +166,30 @@ def _batch(
         problem = Problem(where="graph", what="has no readout", remedy="say how its output becomes a decision")
         raise GraphError([problem])
     result = run_batch(program, {name: coding.spikes(x, index, graph.n_steps)}, record)
-    tapped = result.traces[graph.outputs[graph.readout.output].population]
-    n_steps, n_samples = tapped.s.shape[:2]
-    s, v = (a.reshape(n_steps, n_samples, -1) for a in (tapped.s, tapped.v_before_reset))
+    tapped = [result.traces[name] for name in _read(graph)]
+    n_steps, n_samples = tapped[0].s.shape[:2]
+    s, v = (
+        [a.reshape(n_steps, n_samples, -1) for a in arrays]
+        for arrays in ([trace.s for trace in tapped], [trace.v_before_reset for trace in tapped])
+    )
     decision = graph.readout.decide(s, v)
+    output, depth = _deepest(graph)
+    spikes_each = [one.sum(axis=0, dtype=np.int64) for one in s] if until == "window" else []
     return Run(
         graph=checksum,
         engine=engine,
         n_steps=n_steps,
-        depth=_depth(graph),
+        depth=depth,
         until=until,
         index=np.asarray(index, np.int64),
         label=np.asarray(label, np.int64),
         predicted=decision.predicted.astype(np.int64),
         decided=decision.decided,
         decision_step=decision.step.astype(np.int64),
-        output_spikes=s.sum(axis=0, dtype=np.int64) if until == "window" else None,
+        output_spikes=np.concatenate(spikes_each, axis=1) if spikes_each else None,
         counts=Counts.from_steps(result.per_step, decision.step, until),
         cores=_cores(program, result),
-        output=graph.outputs[graph.readout.output].population,
+        output=output,
         projections={name: (kind_of(p), p.target) for name, p in graph.projections.items()},
         dense_macs={p.name: p.dense_macs for population in program.populations for p in population.incoming},
         traces={name: {key: getattr(result.traces[name], key) for key in VARIABLES} for name in record},
@@ -192,17 +197,23 @@ def _batch(
     )
 
 
-def _depth(graph: Graph) -> int:
-    """Return by how many steps a chip, where each projection takes one, delays the population that is read."""
-    if graph.readout is None:
-        return 0
-    output = graph.outputs[graph.readout.output].population
+def _read(graph: Graph) -> list[str]:
+    """Return the populations that are read."""
+    return [graph.outputs[name].population for name in graph.readout.outputs] if graph.readout else []
+
+
+def _deepest(graph: Graph) -> tuple[str, int]:
+    """Return the population for which a decision waits, and by how many steps a chip delays it, one a projection."""
+    read = _read(graph)
     if all(p.delay_steps > 0 for p in graph.projections.values()):
-        return graph.populations[output].start_step
-    try:
-        return depths(graph)[output]
-    except GraphError:  # a loop that is too short for any chip
-        return 0
+        depth = {name: population.start_step for name, population in graph.populations.items()}
+    else:
+        try:
+            depth = depths(graph)
+        except GraphError:  # a loop that is too short for any chip
+            return read[0], 0
+    output = max(read, key=depth.__getitem__)
+    return output, depth[output]
 
 
 def _cores(program: Program, result: BatchResult) -> CoreCounts | None:

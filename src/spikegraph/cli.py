@@ -221,13 +221,17 @@ def inspect(graph: Path, as_json: bool) -> None:
         _print_json(found)
         return
 
+    def words(value: Any) -> str:
+        return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
     def span(low_high: list[int]) -> str:
         return str(low_high[0]) if low_high[0] == low_high[1] else f"{low_high[0]}…{low_high[1]}"
 
     click.echo(f"{graph}: {found['n_steps']} steps, content {found['content'][:16]}")
     for kind in ("coding", "readout"):
         if found[kind]:
-            click.echo(f"{kind}: " + ", ".join(f"{key} {value}" for key, value in found[kind].items()))
+            said = {key: value for key, value in found[kind].items() if value != ()}
+            click.echo(f"{kind}: " + ", ".join(f"{key} {words(value)}" for key, value in said.items()))
     _table(
         ["population", "shape", "depth", "decay_u", "decay_v", "threshold_mant", "bias_mant", "bias_exp", "reset"],
         [

@@ -139,6 +139,38 @@ PROBLEMS: list[tuple[str, Callable[[Graph], Graph], str]] = [
         "readout: kind = 'counts'; use one of count, membrane, first_spike",
     ),
     (
+        "classes of the readout",
+        whole(readout=Readout(kind="count", output="class", neurons_per_class=3)),
+        "readout: output 'class' has 2 neurons, which do not divide into classes of 3; change neurons_per_class, or"
+        " the population",
+    ),
+    (
+        "classes of no neurons",
+        whole(readout=Readout(kind="count", output="class", neurons_per_class=0)),
+        "readout: neurons_per_class = 0; give at least 1",
+    ),
+    (
+        "a joined output",
+        whole(readout=Readout(kind="count", output="class", joined=("clas",))),
+        "readout: its output 'clas' does not exist; name one of class",
+    ),
+    (
+        "weights of the readout",
+        whole(readout=Readout(kind="count", output="class", weights=(1, 2))),
+        "readout: has 2 weights, of outputs it has 1; give one for each, or none",
+    ),
+    (
+        "a weight of the readout",
+        whole(readout=Readout(kind="count", output="class", weights=(0,))),
+        "readout: weights = 0 is outside 1…32767; bring weights into that range",
+    ),
+    (
+        "potentials of several outputs",
+        whole(readout=Readout(kind="membrane", output="class", joined=("class",))),
+        "readout: reads the potentials of 2 outputs, which have no scale in common; read one of them, or their spikes:"
+        " count or first_spike",
+    ),
+    (
         "kind of the coding",
         whole(coding=InputCoding(kind="rates")),
         "coding: kind = 'rates'; use one of rate, direct, first_spike",

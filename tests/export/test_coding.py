@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -222,6 +225,63 @@ def test_first_spike_readout(s: str, v: list[list[int]] | None, expected: tuple[
     assert decide("first_spike", s, v) == decide("first_spike", s, v, np.int64) == expected
 
 
+# Of two neurons a class, in one output or in two.
+PAIRS = Readout(kind="count", output="a", neurons_per_class=2)
+JOINT = Readout(kind="count", output="a", joined=("b",))
+HEAVY = Readout(kind="count", output="a", joined=("b",), weights=(3, 1))
+
+
+@pytest.mark.parametrize(
+    ("readout", "s", "v", "expected"),
+    [
+        # 1 + 1 spikes against 1 + 0.
+        (PAIRS, ["1000 0110"], None, (0, True, 1)),
+        (PAIRS, ["1000 0011"], None, (1, True, 1)),
+        # 2 against 2: the potentials of the last step are 1 + 2 and 4 + 0.
+        (PAIRS, ["1100 0011"], [[[9, 9, 0, 0], [1, 2, 4, 0]]], (1, True, 1)),
+        (PAIRS, ["1100 0011"], [[[9, 9, 0, 0], [1, 3, 4, 0]]], (0, False, 1)),
+        # 1 + 0 against 0 + 2; with weights 3 and 1, 3 against 2.
+        (JOINT, ["10 00", "01 01"], None, (1, True, 1)),
+        (HEAVY, ["10 00", "01 01"], None, (0, True, 1)),
+        # A tie: the first output's potential, and where that is alike, the second's.
+        (JOINT, ["10 00", "01 00"], [[[9, 0], [3, 4]], [[9, 0], [9, 0]]], (1, True, 1)),
+        (JOINT, ["10 00", "01 00"], [[[9, 0], [4, 4]], [[0, 9], [9, 0]]], (0, True, 1)),
+        (JOINT, ["10 00", "01 00"], None, (0, False, 1)),
+        (JOINT, ["00 00", "00 00"], [[[9, 0], [4, 5]], [[0, 9], [9, 0]]], (1, False, 1)),
+        # The second output may have several neurons a class of the first's.
+        (JOINT, ["10 00", "0001 0011"], None, (1, True, 1)),
+        (replace(PAIRS, kind="membrane"), ["0000 1111"], [[[9, 9, 0, 0], [1, 2, 4, 0]]], (1, True, 1)),
+        (replace(PAIRS, kind="membrane"), ["0000 1111"], [[[9, 9, 0, 0], [1, 3, 4, 0]]], (0, False, 1)),
+        # The earliest over all outputs; in that step 1 spike against 2, or 3 · 1 against 2 · 1.
+        (replace(JOINT, kind="first_spike"), ["00 10", "01 00"], None, (1, True, 0)),
+        (replace(PAIRS, kind="first_spike"), ["0000 1011"], None, (1, True, 1)),
+        (replace(JOINT, kind="first_spike"), ["10 00", "0011 1100"], None, (1, True, 0)),
+        (replace(HEAVY, kind="first_spike"), ["10 00", "0011 1100"], None, (0, True, 0)),
+        (replace(JOINT, kind="first_spike"), ["10 00", "01 00"], [[[4, 5], [9, 0]], [[9, 0], [9, 0]]], (1, True, 0)),
+        (replace(JOINT, kind="first_spike"), ["00 00", "00 00"], None, (0, False, 1)),
+    ],
+)
+def test_several_neurons_a_class_and_several_outputs(
+    readout: Readout, s: list[str], v: list[list[list[int]]] | None, expected: tuple[int, bool, int]
+) -> None:
+    spikes = [raster(one) for one in s]
+    potentials = [np.zeros(one.shape, np.int32) for one in spikes]
+    if v is not None:
+        potentials = [np.array(one, np.int32)[:, None] for one in v]
+    for dtype in (np.int32, np.int64, np.float32):
+        decision = readout.decide(spikes, [one.astype(dtype) for one in potentials])
+        assert (int(decision.predicted[0]), bool(decision.decided[0]), int(decision.step[0])) == expected
+
+
+def test_potentials_of_many_neurons_add_up_exactly() -> None:
+    v = np.full((1, 1, 20), 2**23 - 1, np.float32)
+    v[..., 19] -= 1
+    s = np.zeros(v.shape, bool)
+    decision = Readout(kind="membrane", output="out", neurons_per_class=10).decide(s, v)
+    assert (decision.predicted.tolist(), decision.decided.tolist()) == ([0], [True])
+    assert Readout(kind="count", output="out", neurons_per_class=10).decide(s[:, :0], v[:, :0]).step.shape == (0,)
+
+
 def test_an_undecided_sample_is_wrong_whatever_its_label() -> None:
     # Silence, a tie, a decision, for each of three labels.
     s = np.concatenate([raster("000 000"), raster("011 000"), raster("001 000")], axis=1)
@@ -235,19 +295,37 @@ def test_an_undecided_sample_is_wrong_whatever_its_label() -> None:
 
 
 @settings(deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), kind=st.sampled_from(["count", "membrane", "first_spike"]))
-def test_a_batch_is_decided_sample_by_sample(seed: int, kind: str) -> None:
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    kind=st.sampled_from(["count", "membrane", "first_spike"]),
+    each=st.lists(st.integers(1, 3), min_size=1, max_size=3),
+    weighted=st.booleans(),
+)
+def test_a_batch_is_decided_sample_by_sample(seed: int, kind: str, each: list[int], weighted: bool) -> None:
     rng = np.random.default_rng(seed)
-    s, v = rng.random((4, 5, 3)) < 0.2, rng.integers(-2, 3, (4, 5, 3))
-    readout = Readout(kind=kind, output="out")
+    each = each[:1] if kind == "membrane" else each
+    weights = tuple(int(w) for w in rng.integers(1, 4, len(each))) if weighted else ()
+    s = [rng.random((4, 5, 3 * m)) < 0.2 / m for m in each]
+    v = [rng.integers(-2, 3, (4, 5, 3 * m)) for m in each]
+    joined = tuple(f"out{k}" for k in range(1, len(each)))
+    readout = Readout(kind=kind, output="out", neurons_per_class=each[0], joined=joined, weights=weights)
     batch = readout.decide(s, v)
     for b in range(5):
-        # A second definition: sort by (first criterion, potential), and look whether the two best differ.
-        fired = [t for t in range(4) if s[t, b].any()]
+        # A second definition: rank the classes by (score, potential in each output), and see whether two are best.
+        fired = [t for t in range(4) if any(one[t, b].any() for one in s)]
         t = fired[0] if kind == "first_spike" and fired else 3
-        first = {"count": s[:, b].sum(axis=0), "membrane": v[3, b], "first_spike": s[t, b]}[kind]
-        ranked = sorted(range(3), key=lambda i: (first[i], v[t, b, i]), reverse=True)
-        best, second = ((first[i], v[t, b, i]) for i in ranked[:2])
+        steps = {"count": range(4), "first_spike": [t], "membrane": []}[kind]
+
+        def rank(c: int, steps: Any = steps, t: int = t, b: int = b) -> list[int]:
+            score, potentials = 0, []
+            for k, m in enumerate(each):
+                neurons = [i for i in range(3 * m) if i // m == c]
+                score += (weights[k] if weights else 1) * sum(int(s[k][t, b, i]) for t in steps for i in neurons)
+                potentials.append(sum(int(v[k][t, b, i]) for i in neurons))
+            return [score, *potentials]
+
+        ranks = [rank(c) for c in range(3)]
+        best = [c for c in range(3) if ranks[c] == max(ranks)]
         assert batch.step[b] == t
-        assert batch.predicted[b] == min(i for i in range(3) if (first[i], v[t, b, i]) == best)
-        assert batch.decided[b] == (best != second and (kind == "membrane" or bool(fired)))
+        assert batch.predicted[b] == best[0]
+        assert batch.decided[b] == (len(best) == 1 and (kind == "membrane" or bool(fired)))

@@ -59,8 +59,12 @@ codings = st.none() | st.builds(
     seed=st.integers(0, 2**64 - 1),
     max_value=st.integers(1, 255),
 )
-readouts = st.none() | st.builds(
-    Readout, kind=st.sampled_from(["count", "membrane", "first_spike"]), output=st.just("out")
+readouts = (
+    st.none()
+    | st.builds(Readout, kind=st.sampled_from(["count", "membrane", "first_spike"]), output=st.just("out"))
+    | st.builds(
+        Readout, kind=st.just("count"), output=st.just("out"), joined=st.just(("out",)), weights=st.just((2, 3))
+    )
 )
 
 
@@ -402,8 +406,8 @@ def test_loop_without_delay_in_a_file(path: Path) -> None:
         load_graph(path)
 
 
-def test_files_of_before_november_2026_load(tmp_path: Path) -> None:
-    """What was added to nodes since is left out where it has its default: the same graph is still the same file."""
+def test_what_was_added_is_left_out_at_its_default(tmp_path: Path) -> None:
+    """So the same graph is still the same file, and files of before load."""
     path = tmp_path / "a.h5"
     save_graph(small_float(), path)
     fields_of_version_1 = {

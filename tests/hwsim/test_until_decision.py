@@ -27,9 +27,28 @@ relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, H
 
 def decide(graph: Graph, result: BatchResult) -> Decision:
     assert graph.readout is not None
-    trace = result.traces[graph.outputs[graph.readout.output].population]
-    s, v = (a.reshape(*a.shape[:2], -1) for a in (trace.s, trace.v_before_reset))
+    traces = [result.traces[graph.outputs[name].population] for name in graph.readout.outputs]
+    s, v = (
+        [getattr(trace, name).reshape(*trace.s.shape[:2], -1) for trace in traces] for name in ("s", "v_before_reset")
+    )
     return graph.readout.decide(s, v)
+
+
+def joint(graph: Graph, data: st.DataObject, kind: str) -> Graph:
+    """Let any of the populations, whose sizes differ, decide together on one class or on as many as they share."""
+    read = data.draw(st.lists(st.sampled_from(sorted(graph.populations)), min_size=1, max_size=3))
+    sizes = [graph.populations[name].n for name in read]
+    n_classes = data.draw(st.sampled_from([n for n in range(1, min(sizes) + 1) if all(m % n == 0 for m in sizes)]))
+    names = [f"out{k}" for k in range(len(read))]
+    readout = Readout(
+        kind=kind,  # type: ignore[arg-type]
+        output=names[0],
+        neurons_per_class=sizes[0] // n_classes,
+        joined=tuple(names[1:]),
+        weights=data.draw(st.sampled_from([(), tuple(range(1, len(read) + 1))])),
+    )
+    outputs = {name: Output(population=population) for name, population in zip(names, read, strict=True)}
+    return replace(graph, outputs=outputs, readout=readout)
 
 
 def assert_stops_as_the_reference_counts(graph: Graph, rasters: dict[str, np.ndarray]) -> None:
@@ -82,6 +101,19 @@ def test_random_pipelined_graphs(case: Case, data: st.DataObject) -> None:
     assert_stops_as_the_reference_counts(graph, case.rasters)
 
 
+@settings(relaxed, max_examples=150)
+@given(case=cases(n_steps=st.integers(3, 12)), data=st.data())
+def test_several_outputs_that_decide_together(case: Case, data: st.DataObject) -> None:
+    """In a pipeline a deeper output may fire later, and yet earlier in its own time."""
+    graph = joint(case.graph, data, data.draw(st.sampled_from(["first_spike", "first_spike", "count"])))
+    if data.draw(st.booleans()):
+        try:
+            graph = pipelined(graph)
+        except GraphError:
+            return
+    assert_stops_as_the_reference_counts(graph, case.rasters)
+
+
 @settings(relaxed, max_examples=60)
 @given(case=cases(n_steps=st.integers(3, 10)), starts=st.lists(st.integers(0, 5), min_size=3, max_size=3))
 def test_populations_that_start_at_any_step(case: Case, starts: list[int]) -> None:
@@ -114,6 +146,23 @@ def relay(kind: str = "first_spike") -> Graph:
         coding=InputCoding(kind="first_spike"),
         readout=Readout(kind=kind, output="class"),  # type: ignore[arg-type]
     )
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+def test_two_outputs_by_hand(engine: str) -> None:
+    """The second relay, one step later in a pipeline, decides with the first: in its own time it fires as early."""
+    both = Readout(kind="first_spike", output="class", joined=("late",), weights=(1, 2))
+    graph = replace(
+        relay(), outputs={"class": Output(population="out"), "late": Output(population="behind")}, readout=both
+    )
+    for one in (graph, pipelined(graph)):
+        run = run_of(one, engine=engine, until="decision")
+        assert run.decision_step.tolist() == [0, 0, 3, 0, 2]
+        assert run.decided.tolist() == [True, True, False, False, True]
+        assert (run.output, run.depth) == ("behind", 2)
+        assert run.counts.until_decision["spikes"]["behind"].tolist() == [1, 1, 0, 2, 1]
+    # Over the window: 2 neurons of each output; sample 0 fires both inputs, one spike each.
+    assert run_of(graph, engine=engine).output_spikes.tolist()[0] == [1, 1, 1, 1]  # type: ignore[union-attr]
 
 
 X = np.array([[1, 0.5], [0.5, 1], [0, 0], [1, 1], [0, 0.34]], np.float32)
