@@ -1,4 +1,8 @@
-"""Checkpoints without pickle: tensors of the network and its optimizer in safetensors, progress as its metadata."""
+"""Checkpoints without pickle: tensors of a network and its optimizer in safetensors, progress as its metadata.
+
+Tensors are called `network.…` (parameters and buffers as they are now), `best.…` (those of the best epoch, where that
+is kept) and `optimizer.INDEX.FIELD`.
+"""
 
 from __future__ import annotations
 
@@ -15,22 +19,33 @@ from torch import Tensor, nn
 from spikegraph.export.errors import FileFormatError, SpikegraphError
 
 
-def save_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, progress: dict[str, Any]) -> None:
+def save_checkpoint(
+    path: Path,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: dict[str, Any],
+    best: dict[str, Tensor] | None = None,
+) -> None:
     """Write a checkpoint to a temporary name, then rename: at any moment the file is whole or absent.
 
     Parameters
     ----------
     progress : dict
-        Plain JSON: "history", a list with a dict for each finished epoch, and the network's sizes "n_in", "n_classes".
+        Plain JSON: "history", a list with a dict for each finished epoch, the network's sizes "n_in", "n_classes", and
+        what else the loop goes on from.
+    best : dict of Tensor, optional
+        State of the network in its best epoch.
 
     Raises
     ------
     SpikegraphError
         The file cannot be written; an older one stays as it was.
     """
-    tensors = {f"network.{name}": tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    tensors = {f"network.{name}": _at_rest(tensor) for name, tensor in network.state_dict().items()}
+    tensors |= {f"best.{name}": _at_rest(tensor) for name, tensor in (best or {}).items()}
     for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value).cpu() for name, value in state.items()}
+        fields = {name: value for name, value in state.items() if value is not None}  # SGD without momentum has None
+        tensors |= {f"optimizer.{index}.{name}": _at_rest(torch.as_tensor(value)) for name, value in fields.items()}
     temporary = path.with_suffix(".tmp")
     try:
         save_file(tensors, temporary, metadata={"progress": json.dumps(progress)})
@@ -42,6 +57,10 @@ def save_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optim
         raise SpikegraphError(str(path), what, "make room, or choose another folder") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _at_rest(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().contiguous()
 
 
 def read_progress(path: Path) -> dict[str, Any]:
@@ -60,7 +79,14 @@ def read_progress(path: Path) -> dict[str, Any]:
 
 
 def _are_epochs(history: object) -> bool:
-    return isinstance(history, list) and all(isinstance(epoch, dict) for epoch in history)
+    return isinstance(history, list) and all(
+        isinstance(epoch, dict) and epoch.get("epoch") == number and _is_share(epoch.get("validation_accuracy"))
+        for number, epoch in enumerate(history, start=1)
+    )
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1
 
 
 def _is_size(value: object) -> bool:
@@ -76,8 +102,25 @@ def _optimizer_states(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]
     return states
 
 
-def load_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> dict[str, Any]:
+def _require_states_of(states: dict[int, dict[str, Tensor]], optimizer: torch.optim.Optimizer) -> None:
+    """Raise `ValueError` unless each state has the fields of this kind of optimizer, in its parameter's shape."""
+    trained = dict(enumerate(parameter for group in optimizer.param_groups for parameter in group["params"]))
+    fields = {"momentum_buffer"} if isinstance(optimizer, torch.optim.SGD) else {"step", "exp_avg", "exp_avg_sq"}
+    for index, state in states.items():
+        shape = trained[index].shape if index in trained else None
+        if state.keys() != fields or any(state[name].shape != shape for name in fields - {"step"}):
+            raise ValueError("its optimizer trained other parameters")
+
+
+def load_checkpoint(
+    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer | None = None, *, part: str = "network"
+) -> dict[str, Any]:
     """Load a checkpoint into a network (and its optimizer) and return its progress.
+
+    Parameters
+    ----------
+    part : "network" or "best"
+        The state of the last epoch, or that of the best.
 
     Raises
     ------
@@ -88,14 +131,12 @@ def load_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optim
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        states = _optimizer_states(tensors)
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise FileFormatError(str(path), "holds NaN or infinity", "train again with a smaller learning rate")
-        if optimizer is not None and states:
-            trained = (parameter.shape for group in optimizer.param_groups for parameter in group["params"])
-            if {index: state["exp_avg"].shape for index, state in states.items()} != dict(enumerate(trained)):
-                raise ValueError("its optimizer trained other parameters")
-        network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
+        states = _optimizer_states(tensors)
+        if optimizer is not None:
+            _require_states_of(states, optimizer)
+        network.load_state_dict({k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")})
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         message = str(error).splitlines()[0]
         raise FileFormatError(str(path), f"is no checkpoint of this network ({message})", "train again") from error

@@ -5,10 +5,9 @@ Everything random in epoch e follows from (seed, e) alone, so that a run that wa
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from spikegraph.export.coding import InputCoding, Readout
 from spikegraph.export.connectivity import Array
@@ -24,10 +24,14 @@ from spikegraph.export.files import write_whole
 from spikegraph.export.quantize import quantize
 from spikegraph.trainer.checkpoint import load_checkpoint, read_progress, save_checkpoint
 from spikegraph.trainer.data import DataSet, Split
+from spikegraph.trainer.log import CsvLog
+from spikegraph.trainer.losses import LOSSES
 from spikegraph.trainer.lower import lower
 from spikegraph.trainer.network import SpikingNetwork, build_network
 from spikegraph.trainer.objective import Objective
+from spikegraph.trainer.optimisation import learning_rate, make_optimizer
 from spikegraph.trainer.recipe import Recipe, load_recipe
+from spikegraph.trainer.stopping import best_epoch, is_over, kept_epoch
 
 CHECKPOINT, RECIPE, LOG, SUMMARY = "checkpoint.safetensors", "recipe.toml", "log.csv", "summary.json"
 Progress = Callable[[str, int, int], None]
@@ -56,15 +60,16 @@ class TrainingRun:
         self.recipe, self.data, self.device = recipe, data, _checked_device(device)
         n_in = math.prod(data.train.x.shape[1:])
         self.network = build_network(recipe, n_in, data.n_classes).to(self.device)
-        self.objective = Objective(self.network, readout_of(recipe), recipe.coding.n_steps)
+        loss = LOSSES[recipe.training.loss]
+        self.objective = Objective(self.network, readout_of(recipe), recipe.coding.n_steps, loss=loss)
         self.n_in = n_in
         order = np.random.default_rng([recipe.training.seed, 0]).permutation(len(data.train))
         n_validation = min(max(1, round(recipe.data.validation * len(order))), len(order) - 1)
         self.held_out, self.used = np.sort(order[:n_validation]), np.sort(order[n_validation:])
-        self.history: list[dict[str, float]] = []
-        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        settings = recipe.training
-        self.optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Tensor] = {}  # the network's state in its best epoch, where that is to be kept
+        self.trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        self.optimizer = make_optimizer(recipe.training, self.trained)
         if recipe.chip is not None:  # what the chip cannot hold is refused now, not after training
             graph = lower(self.network, n_steps=recipe.coding.n_steps, coding=self.coding, readout=readout_of(recipe))
             quantize(graph, recipe.chip)
@@ -73,6 +78,13 @@ class TrainingRun:
     def coding(self) -> InputCoding:
         """How the network's data become spikes when it is used (training draws afresh in every epoch)."""
         return input_coding(self.recipe)
+
+    def resume(self, checkpoint: Path) -> None:
+        """Go on from a checkpoint; raises `FileFormatError` as `load_checkpoint` does."""
+        if self.recipe.training.keep == "best":
+            load_checkpoint(checkpoint, self.network, part="best")
+            self.best = self._state()
+        self.history = load_checkpoint(checkpoint, self.network, self.optimizer)["history"]
 
     def train(self, folder: Path, progress: Progress) -> dict[str, Any]:
         """Train to the end, with a checkpoint in `folder` after every epoch; return the summary.
@@ -88,34 +100,49 @@ class TrainingRun:
 
     def _train(self, folder: Path, progress: Progress) -> dict[str, Any]:
         settings = self.recipe.training
-        for epoch in range(len(self.history), settings.epochs):
-            self._set_learning_rate(epoch)
-            loss = self._epoch(epoch, progress)
-            # A NaN weight need not show in the loss: cast to the chip's integers it is a number again.
-            lost = [name for name, value in self.network.named_parameters() if not value.isfinite().all()]
-            if lost or not math.isfinite(loss):
-                what = f"the loss is {loss}" + (f", and {', '.join(lost)} not finite" if lost else "")
-                raise SpikegraphError(f"epoch {epoch + 1}", what, "train with a smaller learning rate")
-            accuracy = self.accuracy(self.data.train, self.held_out)
-            self.history.append({"epoch": epoch + 1, "loss": loss, "validation_accuracy": accuracy})
+        log = CsvLog(folder / LOG, resume=bool(self.history))
+        while not is_over(settings, self.history):
+            start = time.perf_counter()
+            self.history.append(self._finished_epoch(len(self.history), progress))
+            if settings.keep == "best" and best_epoch(self.history) == len(self.history) - 1:
+                self.best = self._state()
             progress_so_far = {"history": self.history, "n_in": self.n_in, "n_classes": self.data.n_classes}
-            save_checkpoint(folder / CHECKPOINT, self.network, self.optimizer, progress_so_far)
-            self._write_log(folder / LOG)
-        self._write_log(folder / LOG)  # a run that was stopped right after its last checkpoint lacks a line
+            save_checkpoint(folder / CHECKPOINT, self.network, self.optimizer, progress_so_far, self.best)
+            log.seconds[len(self.history)] = f"{time.perf_counter() - start:.1f}"
+            log.write(self.history)
+        log.write(self.history)  # a run that was stopped right after its last checkpoint lacks a line
+        if settings.keep == "best":
+            self.network.load_state_dict(self.best)
+        kept = self.history[kept_epoch(settings, self.history)]
         summary = {
             "recipe": self.recipe.to_toml(),
-            "epochs": settings.epochs,
-            "validation_accuracy": self.history[-1]["validation_accuracy"],
+            "epochs": len(self.history),
+            "kept_epoch": kept["epoch"],
+            "validation_accuracy": kept["validation_accuracy"],
             "test_accuracy": self.accuracy(self.data.test, np.arange(len(self.data.test))),
             "n_test": len(self.data.test),
         }
         write_whole(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
         return summary
 
-    def _set_learning_rate(self, epoch: int) -> None:
-        settings = self.recipe.training
-        for group in self.optimizer.param_groups:
-            group["lr"] = settings.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / settings.epochs))
+    def _state(self) -> dict[str, Tensor]:
+        """Return a copy of the network's parameters and buffers."""
+        return {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
+
+    def _finished_epoch(self, epoch: int, progress: Progress) -> dict[str, Any]:
+        """Train for an epoch and return its line of the history."""
+        loss = self._epoch(epoch, progress)
+        # A NaN weight need not show in the loss: cast to the chip's integers it is a number again.
+        lost = [name for name, value in self.network.named_parameters() if not value.isfinite().all()]
+        if lost or not math.isfinite(loss):
+            what = f"the loss is {loss}" + (f", and {', '.join(lost)} not finite" if lost else "")
+            raise SpikegraphError(f"epoch {epoch + 1}", what, "train with a smaller learning rate")
+        return {
+            "epoch": epoch + 1,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "loss": loss,
+            "validation_accuracy": self.accuracy(self.data.train, self.held_out),
+        }
 
     def _epoch(self, epoch: int, progress: Progress) -> float:
         settings = self.recipe.training
@@ -124,18 +151,34 @@ class TrainingRun:
         coding = InputCoding(kind=self.coding.kind, seed=int(random.integers(1 << 63)), max_value=self.coding.max_value)
         order = random.permutation(self.used)
         starts = range(0, len(order), settings.batch_size)
-        total = 0.0
-        for batch, start in enumerate(starts):
-            chosen = order[start : start + settings.batch_size]
-            x = _shifted(self.data.train.x[chosen], self.recipe.data.shift, random)
-            label = torch.from_numpy(self.data.train.label[chosen]).to(self.device)
-            loss = self.objective(self.objective.encode(x, chosen, coding), label)
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
-            total += loss.item() * len(chosen)
-            progress(f"epoch {epoch + 1}/{settings.epochs}", batch + 1, len(starts))
-        return total / len(order)
+        total = torch.zeros((), dtype=torch.float64, device=self.device)  # read once an epoch: a GPU need not wait
+        with self._torch_seeded(epoch):
+            for batch, start in enumerate(starts):
+                chosen = order[start : start + settings.batch_size]
+                x = _shifted(self.data.train.x[chosen], self.recipe.data.shift, random)
+                label = torch.from_numpy(self.data.train.label[chosen]).to(self.device)
+                loss = self.objective(self.objective.encode(x, chosen, coding), label)
+                self._step(loss, learning_rate(settings, epoch, (batch + 1) / len(starts)))
+                total += loss.detach().double() * len(chosen)
+                progress(f"epoch {epoch + 1}/{settings.epochs}", batch + 1, len(starts))
+        return float(total) / len(order)
+
+    def _step(self, loss: Tensor, rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.recipe.training.gradient_clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.trained, self.recipe.training.gradient_clip)
+        self.optimizer.step()
+
+    @contextmanager
+    def _torch_seeded(self, epoch: int) -> Iterator[None]:
+        """Let torch's own random numbers (dropout) follow from (seed, epoch), and leave its state as it was."""
+        seed = np.random.default_rng([self.recipe.training.seed, 2, epoch]).integers(1 << 63)
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(int(seed))
+            yield
 
     def accuracy(self, split: Split, chosen: Array) -> float:
         """Share of samples that the network's own forward pass decides rightly, by the strict readout."""
@@ -146,13 +189,6 @@ class TrainingRun:
             decision = self.objective.decide(self.objective.encode(split.x[index], index, self.coding))
             n_correct += int(decision.correct(split.label[index]).sum())
         return n_correct / len(chosen)
-
-    def _write_log(self, path: Path) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(self.history[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.history)
-        write_whole(path, text.getvalue())
 
 
 @contextmanager
@@ -229,12 +265,12 @@ def train_recipe(
     except OSError as error:
         raise OptionError(str(folder), f"cannot be written ({error})", "choose another --out") from error
     if trained:
-        run.history = load_checkpoint(folder / CHECKPOINT, run.network, run.optimizer)["history"]
+        run.resume(folder / CHECKPOINT)
     return run.train(folder, progress)
 
 
 def load_run(folder: Path) -> tuple[Recipe, SpikingNetwork]:
-    """Load the recipe and the trained network of a training run's folder."""
+    """Load the recipe and the trained network of a training run's folder: of the epoch that its recipe keeps."""
     if not (folder / RECIPE).is_file():
         raise OptionError(
             str(folder), f"is no training run: it has no {RECIPE}", "name the --out of `spikegraph train`"
@@ -242,5 +278,5 @@ def load_run(folder: Path) -> tuple[Recipe, SpikingNetwork]:
     recipe = load_recipe(folder / RECIPE)
     sizes = read_progress(folder / CHECKPOINT)
     network = build_network(recipe, int(sizes["n_in"]), int(sizes["n_classes"]))
-    load_checkpoint(folder / CHECKPOINT, network)
+    load_checkpoint(folder / CHECKPOINT, network, part="best" if recipe.training.keep == "best" else "network")
     return recipe, network

@@ -8,15 +8,15 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from spikegraph.export.coding import Decision, InputCoding, Readout
 from spikegraph.export.connectivity import Array
+from spikegraph.trainer.losses import Loss, cross_entropy
 from spikegraph.trainer.network import SpikingNetwork
 
 
 class Objective(nn.Module):
-    """Cross-entropy on the readout of a network of LIF populations.
+    """A loss on the readout of a network of LIF populations.
 
     Parameters
     ----------
@@ -24,11 +24,13 @@ class Objective(nn.Module):
     readout : Readout
     n_steps : int
         Length of the window.
+    loss : Loss
+        Of the scores of the readout; see `spikegraph.trainer.losses`.
     """
 
-    def __init__(self, network: SpikingNetwork, readout: Readout, n_steps: int) -> None:
+    def __init__(self, network: SpikingNetwork, readout: Readout, n_steps: int, *, loss: Loss = cross_entropy) -> None:
         super().__init__()
-        self.network, self.readout, self.n_steps = network, readout, n_steps
+        self.network, self.readout, self.n_steps, self.loss = network, readout, n_steps, loss
 
     def encode(self, x: Array, index: Array, coding: InputCoding) -> Tensor:
         """Turn samples (B, c, h, w) float32 0…1 into what the network reads: a raster (T, B, c · h · w) of floats."""
@@ -39,9 +41,9 @@ class Objective(nn.Module):
     def forward(self, encoded: Tensor, label: Tensor) -> Tensor:
         """Return the loss of a batch; label is int64 (B,)."""
         s, v_before_reset = self.network(encoded)
-        return functional.cross_entropy(self._logits(s, v_before_reset), label)
+        return self.loss(self._scores(s, v_before_reset), label, self.n_steps)
 
-    def _logits(self, s: Tensor, v_before_reset: Tensor) -> Tensor:
+    def _scores(self, s: Tensor, v_before_reset: Tensor) -> Tensor:
         if self.readout.kind == "count":
             return s.sum(dim=0)
         # The membrane of a readout grows with the window and with the scale of the integers; bring it to order 1.

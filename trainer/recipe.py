@@ -81,13 +81,38 @@ class QuantizationSection(_Section):
 
 
 class TrainingSection(_Section):
-    """The loop: Adam with a cosine learning rate."""
+    """The loop: what is minimised, by which steps, and when it ends."""
 
     epochs: Count
     batch_size: Count
     learning_rate: Positive
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    momentum: float = Field(default=0.0, ge=0, lt=1, description="for sgd")
     weight_decay: float = Field(default=0.0, ge=0, le=1e6)
+    schedule: Literal["cosine", "step", "exponential", "constant"] = "cosine"
+    warmup_epochs: int = Field(default=0, ge=0)
+    decay: float | None = Field(default=None, gt=0, le=1, description="for schedule step or exponential: the factor")
+    decay_every: int | None = Field(default=None, ge=1, description="for schedule step: epochs between two factors")
+    gradient_clip: Positive | None = Field(default=None, description="largest norm of all gradients together")
+    loss: Literal["cross_entropy", "mse"] = "cross_entropy"
+    patience: Count | None = Field(default=None, description="epochs without a better validation accuracy")
+    keep: Literal["last", "best"] = "last"
     seed: int = Field(default=0, ge=0, lt=1 << 63)
+
+    @model_validator(mode="after")
+    def _nothing_idle(self) -> Self:
+        """Refuse a value that would do nothing, and a schedule that lacks one."""
+        if self.momentum and self.optimizer != "sgd":
+            raise ValueError(f"momentum is for optimizer 'sgd', and this one is {self.optimizer!r}")
+        for name, value, schedules in (
+            ("decay", self.decay, ("step", "exponential")),
+            ("decay_every", self.decay_every, ("step",)),
+        ):
+            if self.schedule in schedules and value is None:
+                raise ValueError(f"schedule {self.schedule!r} needs {name}")
+            if self.schedule not in schedules and value is not None:
+                raise ValueError(f"{name} is for schedule {' or '.join(schedules)}, and this one is {self.schedule!r}")
+        return self
 
 
 class Recipe(_Section):
@@ -110,6 +135,12 @@ class Recipe(_Section):
         if self.network.readout == "membrane" and self.chip is not None and "none" not in self.chip.reset.modes:
             what = f"readout 'membrane' needs neurons without reset, which {self.chip.title} has not"
             raise ValueError(f"{what}; use readout 'count', or another chip")
+        return self
+
+    @model_validator(mode="after")
+    def _rates_need_spikes(self) -> Recipe:
+        if self.training.loss == "mse" and self.network.readout == "membrane":
+            raise ValueError("loss 'mse' compares firing rates, which readout 'membrane' has not; use 'cross_entropy'")
         return self
 
     def to_toml(self) -> str:

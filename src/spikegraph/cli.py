@@ -144,6 +144,8 @@ def main() -> None:
 @_json
 def train(recipe: str, out: Path, data_dir: Path | None, as_json: bool, **options: Any) -> None:
     """Train RECIPE (a name, or a TOML file) in the chip's arithmetic."""
+    if options["resume"] and not stages.is_started(out):
+        _MESSAGES.print(f"note: {out} holds no checkpoint to go on from; training starts at the first epoch")
     with _progress() as progress:
         summary = stages.train(recipe, out, data=data_dir, progress=progress, **options)
     if as_json:
@@ -173,7 +175,7 @@ def export(run: Path, out: Path, as_json: bool, **options: Any) -> None:
     """Quantize the network of a training RUN and write its spike graph."""
     with _MESSAGES.status(f"export {run}"):
         graph, report = stages.export(run, out, **options)
-    if graph.provenance["epochs"] < graph.provenance["epochs_planned"]:
+    if not graph.provenance["training_is_over"]:
         done = f"{graph.provenance['epochs']} of {graph.provenance['epochs_planned']} epochs"
         _MESSAGES.print(f"note: {run} was stopped after {done}; `spikegraph train --resume` goes on")
     if as_json:

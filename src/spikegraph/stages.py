@@ -87,6 +87,13 @@ def train(
     return train_recipe(chosen, dataset, Path(out), resume=resume, device=device, progress=progress)
 
 
+def is_started(folder: str | Path) -> bool:
+    """Tell whether a folder holds a training run to go on with: one that finished an epoch."""
+    from spikegraph.trainer.loop import CHECKPOINT
+
+    return (Path(folder) / CHECKPOINT).exists()
+
+
 def export(
     run: str | Path,
     out: str | Path,
@@ -114,10 +121,12 @@ def export(
     from spikegraph.trainer.checkpoint import read_progress
     from spikegraph.trainer.loop import CHECKPOINT, input_coding, load_run, readout_of
     from spikegraph.trainer.lower import lower
+    from spikegraph.trainer.stopping import is_over
 
     _require_place_for(out, "graph", "float-graph")
     folder = Path(run)
     recipe, network = load_run(folder)
+    history = read_progress(folder / CHECKPOINT)["history"]
     trained_for = recipe.quantization
     trained_weights = (trained_for.chip, trained_for.weight_bits)
     if chip is None and trained_for.chip != "none":
@@ -128,8 +137,9 @@ def export(
         "seed": recipe.training.seed,
         "data": f"{recipe.data.set}:train",
         "run": str(folder.resolve()),
-        "epochs": len(read_progress(folder / CHECKPOINT)["history"]),
+        "epochs": len(history),
         "epochs_planned": recipe.training.epochs,
+        "training_is_over": is_over(recipe.training, history),
         "checkpoint_sha256": sha256((folder / CHECKPOINT).read_bytes()).hexdigest(),
         "trained_for": trained_for.chip,
     }

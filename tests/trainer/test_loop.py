@@ -13,6 +13,7 @@ import torch
 from spikegraph.export.errors import FileFormatError, GraphError, OptionError, SpikegraphError
 from spikegraph.trainer import loop
 from spikegraph.trainer.data import DataSet, Split, load_data
+from spikegraph.trainer.log import CsvLog
 from spikegraph.trainer.loop import CHECKPOINT, LOG, RECIPE, SUMMARY, TrainingRun, load_run, train_recipe
 from spikegraph.trainer.objective import Objective
 from spikegraph.trainer.recipe import load_recipe
@@ -37,7 +38,11 @@ def kill_in(epoch, batch=2):
 
 
 def files(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """Content of each file by name; the log without the seconds that it took."""
+    found = {path.name: path.read_bytes() for path in folder.iterdir()}
+    if LOG in found:
+        found[LOG] = b"\n".join(line.rpartition(b",")[0] for line in found[LOG].splitlines())
+    return found
 
 
 SETTINGS = {
@@ -51,6 +56,23 @@ SETTINGS = {
     "first spike, pauses": {"coding": {"kind": "first_spike"}, "network": {"refractory_steps": 2}},
     "shifted": {"data": {"shift": 1}},
     "no hidden layer": {"network": {"hidden": []}},
+    "SGD, the best epoch": {
+        "training": {"optimizer": "sgd", "momentum": 0.9, "learning_rate": 0.1, "keep": "best", "gradient_clip": 0.5}
+    },
+    "SGD without momentum, warm-up": {"training": {"optimizer": "sgd", "warmup_epochs": 2}},
+    "Adam, in steps, MSE, patience": {
+        "training": {
+            "optimizer": "adam",
+            "weight_decay": 1e-3,
+            "schedule": "step",
+            "decay": 0.5,
+            "decay_every": 2,
+            "loss": "mse",
+            "patience": 1,
+            "keep": "best",
+            "epochs": 9,
+        }
+    },
 }
 
 
@@ -75,7 +97,7 @@ def test_stopped_between_two_files(tmp_path, tiny, make_recipe, monkeypatch):
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingRun, "_write_log", stop)
+        patch.setattr(CsvLog, "write", stop)
         with pytest.raises(Killed):
             train(make_recipe(), tiny, tmp_path / "stopped")
     train(make_recipe(), tiny, tmp_path / "stopped", resume=True)
@@ -365,7 +387,106 @@ def test_digits_in_a_few_epochs(tmp_path):
     assert abs(accuracy["loihi1"] - accuracy["none"]) < 0.05
 
 
-def test_the_learning_rate_falls_as_a_cosine(tmp_path, tiny, make_recipe):
-    run, rates = TrainingRun(make_recipe(), tiny), []
+def test_each_batch_has_the_learning_rate_of_its_place(tmp_path, tiny, make_recipe):
+    """Three batches an epoch: the warm-up climbs with each, the cosine falls with each epoch."""
+    run, rates = TrainingRun(make_recipe(training={"warmup_epochs": 1, "epochs": 4}), tiny), []
     run.train(tmp_path, lambda *_: rates.append(run.optimizer.param_groups[0]["lr"]))
-    assert rates[:: len(rates) // 4] == pytest.approx([1e-2, 0.853553e-2, 0.5e-2, 0.146447e-2], rel=1e-4)
+    assert rates == pytest.approx([0.01 / 3, 0.02 / 3, 0.01] + [0.01] * 3 + [0.0075] * 3 + [0.0025] * 3)
+    logged = csv.DictReader((tmp_path / LOG).read_text().splitlines())
+    assert [float(row["learning_rate"]) for row in logged] == rates[2::3]
+
+
+def accuracies(monkeypatch, *of_epochs):
+    """Let validation say these, one an epoch, and the test split 0.5."""
+    left = list(of_epochs)
+    monkeypatch.setattr(TrainingRun, "accuracy", lambda run, split, _: left.pop(0) if split is run.data.train else 0.5)
+
+
+def states(run):
+    """Return a progress callback that notes the network's state at the end of each epoch."""
+    seen = []
+
+    def note(what, done, total):
+        if done == total:
+            seen.append({name: tensor.clone() for name, tensor in run.network.state_dict().items()})
+
+    return seen, note
+
+
+def same(a, b):
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize(("keep", "kept"), [("best", 2), ("last", 4)])
+def test_patience_and_the_epoch_that_is_kept(tmp_path, tiny, make_recipe, monkeypatch, keep, kept):
+    # The best is epoch 2 (a tie with epoch 3 does not count as better); two epochs later the patience ends.
+    run = TrainingRun(make_recipe(training={"epochs": 9, "patience": 2, "keep": keep}), tiny)
+    accuracies(monkeypatch, 0.2, 0.6, 0.6, 0.5, 0.9)
+    seen, note = states(run)
+    (tmp_path / RECIPE).write_text(run.recipe.to_toml())
+    summary = run.train(tmp_path, note)
+    assert (summary["epochs"], summary["kept_epoch"]) == (4, kept)
+    assert summary["validation_accuracy"] == {2: 0.6, 4: 0.5}[kept]
+    assert not same(seen[1], seen[3])
+    assert same(run.network.state_dict(), seen[kept - 1])  # what the test split was judged with
+    assert same(load_run(tmp_path)[1].state_dict(), seen[kept - 1])  # what is exported
+
+
+def test_the_best_epoch_is_remembered_by_a_run_that_goes_on(tmp_path, tiny, make_recipe, monkeypatch):
+    recipe = make_recipe(training={"keep": "best"})
+    accuracies(monkeypatch, 0.7, 0.1)
+    with pytest.raises(Killed):
+        train(recipe, tiny, tmp_path, progress=kill_in(3))
+    best = load_run(tmp_path)[1].state_dict()
+    accuracies(monkeypatch, 0.1, 0.2)
+    assert train(recipe, tiny, tmp_path, resume=True)["kept_epoch"] == 1
+    assert same(load_run(tmp_path)[1].state_dict(), best)
+
+
+def test_gradients_are_clipped_all_together(tmp_path, tiny, make_recipe, monkeypatch):
+    """With plain SGD at a constant rate 0.1 a step is no longer than 0.1 · 1e-3."""
+    settings = {"optimizer": "sgd", "schedule": "constant", "learning_rate": 0.1, "gradient_clip": 1e-3, "epochs": 1}
+    run = TrainingRun(make_recipe(training=settings), tiny)
+    before = torch.cat([p.detach().flatten() for p in run.trained])
+    lengths = []
+
+    def note(*_):
+        nonlocal before
+        after = torch.cat([p.detach().flatten() for p in run.trained])
+        lengths.append(float((after - before).norm()))
+        before = after
+
+    run.train(tmp_path, note)
+    assert lengths == pytest.approx([1e-4] * 3, rel=1e-2)  # three batches
+
+
+class Dice(Objective):
+    """An objective with random numbers of torch's own, as dropout draws them."""
+
+    def forward(self, encoded, label):
+        return super().forward(encoded * torch.bernoulli(torch.full_like(encoded, 0.5)), label)
+
+
+def test_dropout_follows_from_the_seed_and_the_epoch(tmp_path, tiny, make_recipe, monkeypatch):
+    monkeypatch.setattr(loop, "Objective", Dice)
+    whole = train(make_recipe(), tiny, tmp_path / "whole")
+    torch.rand(100)  # what torch drew before does not matter
+    with pytest.raises(Killed):
+        train(make_recipe(), tiny, tmp_path / "stopped", progress=kill_in(3))
+    assert train(make_recipe(), tiny, tmp_path / "stopped", resume=True) == whole
+    assert files(tmp_path / "whole") == files(tmp_path / "stopped")
+    draws = []
+    monkeypatch.setattr(torch, "bernoulli", lambda p: draws.append(torch.rand(())) or p)
+    train(make_recipe(), tiny, tmp_path / "draws")
+    assert len(set(draws)) == len(draws) == 12  # another one in each of 3 batches of 4 epochs
+
+
+def test_the_log_keeps_the_seconds_of_epochs_before_a_stop(tmp_path, tiny, make_recipe):
+    with pytest.raises(Killed):
+        train(make_recipe(), tiny, tmp_path, progress=kill_in(3))
+    text = (tmp_path / LOG).read_text().splitlines()
+    (tmp_path / LOG).write_text("\n".join([text[0], text[1].rpartition(",")[0] + ",77.5"]) + "\n")
+    train(make_recipe(), tiny, tmp_path, resume=True)
+    seconds = [row["seconds"] for row in csv.DictReader((tmp_path / LOG).read_text().splitlines())]
+    assert seconds[:2] == ["77.5", ""]
+    assert all(float(second) < 70 for second in seconds[2:])
