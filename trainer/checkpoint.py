@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from spikegraph.export.errors import FileFormatError, SpikegraphError
@@ -48,8 +48,11 @@ def save_checkpoint(
         tensors |= {f"optimizer.{index}.{name}": _at_rest(torch.as_tensor(value)) for name, value in fields.items()}
     temporary = path.with_suffix(".tmp")
     try:
-        save_file(tensors, temporary, metadata={"progress": json.dumps(progress)})
-        with temporary.open("rb") as handle:
+        # safetensors' own `save_file` would leave a file of another name behind whenever a run is killed in it.
+        content = save(tensors, metadata={"progress": json.dumps(progress)})
+        with temporary.open("wb") as handle:
+            handle.write(content)
+            handle.flush()
             os.fsync(handle.fileno())
         temporary.replace(path)
     except (SafetensorError, OSError) as error:

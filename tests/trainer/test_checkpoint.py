@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 
 import pytest
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from spikegraph.export.errors import FileFormatError, SpikegraphError
@@ -124,6 +124,9 @@ def test_there_is_none(tmp_path):
         {"progress": "[]"},
         {"progress": "{}"},
         {"progress": json.dumps({**PROGRESS, "history": 3})},
+        {"progress": json.dumps({**PROGRESS, "history": [{"epoch": 1}]})},
+        {"progress": json.dumps({**PROGRESS, "history": [{"epoch": 2, "validation_accuracy": 0.5}]})},
+        {"progress": json.dumps({**PROGRESS, "history": [{"epoch": 1, "validation_accuracy": "high"}]})},
         {"progress": json.dumps({**PROGRESS, "n_in": "many"})},
         {"progress": json.dumps({**PROGRESS, "n_classes": 0})},
     ],
@@ -177,16 +180,20 @@ def test_tensors_that_do_not_belong(saved, change):
         load_checkpoint(path, *make())
 
 
-@pytest.mark.parametrize("error", [OSError("No space left on device"), SafetensorError("I/O error: No space left")])
-def test_no_half_written_file(saved, monkeypatch, error):
-    path, network, optimizer = saved
-    before = path.read_bytes()
+def stop_half_way(monkeypatch, error):
+    """Let writing fail once the temporary file is there."""
 
-    def half(tensors, to, metadata):
-        to.write_bytes(b"half")
+    def stop(descriptor):
+        assert os.fstat(descriptor).st_size
         raise error
 
-    monkeypatch.setattr(checkpoint, "save_file", half)
+    monkeypatch.setattr(checkpoint.os, "fsync", stop)
+
+
+def test_no_half_written_file(saved, monkeypatch):
+    path, network, optimizer = saved
+    before = path.read_bytes()
+    stop_half_way(monkeypatch, OSError("No space left on device"))
     step(network, optimizer)
     with pytest.raises(SpikegraphError, match=r"cannot be written \(.*No space left.*\); make room"):
         save_checkpoint(path, network, optimizer, PROGRESS)
@@ -197,13 +204,57 @@ def test_no_half_written_file(saved, monkeypatch, error):
 def test_stopped_while_saving(saved, monkeypatch):
     path, network, optimizer = saved
     before = path.read_bytes()
-
-    def stop(tensors, to, metadata):
-        to.write_bytes(b"half")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(checkpoint, "save_file", stop)
+    stop_half_way(monkeypatch, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         save_checkpoint(path, network, optimizer, PROGRESS)
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
     assert path.read_bytes() == before
+
+
+class WithBuffers(torch.nn.Module):
+    """Batch norm keeps running statistics, and counts its batches in whole numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(3)
+
+
+def test_buffers_and_the_best_epoch(tmp_path):
+    network = WithBuffers()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    best = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+    torch.manual_seed(0)
+    network.norm(torch.rand(4, 3)).square().sum().backward()
+    optimizer.step()
+    save_checkpoint(tmp_path / "c.safetensors", network, optimizer, PROGRESS, best)
+    other = WithBuffers()
+    other_optimizer = torch.optim.SGD(other.parameters(), lr=0.1, momentum=0.9)
+    load_checkpoint(tmp_path / "c.safetensors", other, other_optimizer)
+    assert same(other.state_dict(), network.state_dict())
+    assert int(other.norm.num_batches_tracked) == 1
+    momenta = [optimizer.state_dict()["state"][index]["momentum_buffer"] for index in (0, 1)]
+    assert all(momentum.any() for momentum in momenta)
+    for index, momentum in enumerate(momenta):
+        assert torch.equal(other_optimizer.state_dict()["state"][index]["momentum_buffer"], momentum)
+    load_checkpoint(tmp_path / "c.safetensors", other, part="best")
+    assert same(other.state_dict(), best)
+    adam = torch.optim.Adam(other.parameters())
+    with pytest.raises(FileFormatError, match="its optimizer trained other parameters"):
+        load_checkpoint(tmp_path / "c.safetensors", other, adam)
+
+
+def test_a_checkpoint_without_a_best_epoch(saved):
+    path, *_ = saved
+    with pytest.raises(FileFormatError, match="is no checkpoint of this network"):
+        load_checkpoint(path, make()[0], part="best")
+
+
+def test_sgd_without_momentum_has_no_state(tmp_path):
+    network, _ = make()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    step(network, optimizer)
+    save_checkpoint(tmp_path / "c.safetensors", network, optimizer, PROGRESS)
+    assert not any(name.startswith("optimizer.") for name in load_file(tmp_path / "c.safetensors"))
+    other, _ = make(seed=1)
+    load_checkpoint(tmp_path / "c.safetensors", other, torch.optim.SGD(other.parameters(), lr=0.1))
+    assert same(other.state_dict(), network.state_dict())
