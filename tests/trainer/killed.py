@@ -1,4 +1,4 @@
-"""Train a tiny recipe again and again, each time killed at a random moment, until one run comes through after three kills or more.
+"""Train a tiny recipe again and again, each time killed at a random moment, until it comes through all the same.
 
 Run as a program of its own: it forks, which a process with threads must not, and torch is imported only once.
 
