@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from spikegraph.export.chips import Chip, load_chip
 from spikegraph.export.errors import ChipError, RecipeError
+from spikegraph.trainer.recipe_errors import problems_in_words
 
 Positive = Annotated[float, Field(ge=1e-30, le=1e30)]  # with room to the ends of float32
 Count = Annotated[int, Field(ge=1)]
@@ -192,8 +193,4 @@ def _validated(raw: dict[str, object], where: str) -> Recipe:
     try:
         return Recipe.model_validate(raw)
     except ValidationError as error:
-        found = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg'].lower()} (got {item['input']!r})"
-            for item in error.errors()
-        )
-        raise RecipeError(where, found, "mend these values") from error
+        raise RecipeError(where, problems_in_words(error, Recipe), "mend these values") from error

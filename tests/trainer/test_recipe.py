@@ -97,9 +97,61 @@ def test_wrong_value_is_named(tmp_path, section, key, value):
     assert all(part in message for part in (str(path), section, key, repr(shown))), message
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "value", "says"),
+    [
+        ("data", "validation", 1, "data.validation must be less than 1 (got 1)"),
+        ("coding", "n_steps", 2.5, "coding.n_steps must be a whole number (got 2.5)"),
+        ("coding", "n_steps", "many", "coding.n_steps must be a whole number (got 'many')"),
+        ("coding", "kind", "burst", "coding.kind must be 'rate', 'direct' or 'first_spike' (got 'burst')"),
+        ("network", "hidden", 512, "network.hidden must be a list, such as [512] (got 512)"),
+        ("network", "tau_syn", math.inf, "network.tau_syn must be a finite number (got inf)"),
+        ("network", "bias", "maybe", "network.bias must be true or false (got 'maybe')"),
+        ("network", "hiden", [8], "network.hiden is not known, did you mean hidden? (got [8])"),
+        ("network", "epochs", 3, "network.epochs is not known, it belongs in [training] (got 3)"),
+        ("network", "xyz", 3, "network.xyz is not known (got 3)"),
+        ("data", "set", 3, "data.set must be text in quotes (got 3)"),
+        ("training", "batch_size", [1], "training.batch_size must be a whole number (got [1])"),
+        ("training", "seed", -1, "training.seed must be at least 0 (got -1)"),
+        ("training", "momentum", 0.9, "training: momentum is for optimizer 'sgd', and this one is 'adamw'"),
+        ("training", "schedule", "step", "training: schedule 'step' needs decay"),
+        ("training", "decay", 0.5, "training: decay is for schedule step or exponential, and this one is 'cosine'"),
+        ("training", "schedule", "exponential", "training: schedule 'exponential' needs decay"),
+        ("quantization", "chip", "loihi9", "quantization: chip 'loihi9': is not known; choose one of"),
+    ],
+)
+def test_what_is_wrong_in_words(tmp_path, section, key, value, says):
+    path = written(tmp_path, changed(section, **{key: value}))
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert str(caught.value).startswith(f"{path}: {says}")
+
+
+def test_schedules_that_contradict(tmp_path):
+    for values, says in (
+        ({"schedule": "exponential", "decay": 0.9, "decay_every": 2}, "decay_every is for schedule step, and"),
+        ({"schedule": "step", "decay": 0.9}, "schedule 'step' needs decay_every"),
+    ):
+        with pytest.raises(RecipeError, match=says):
+            load_recipe(written(tmp_path, changed("training", **values)))
+
+
+def test_rates_need_spikes(tmp_path):
+    raw = changed("network", readout="membrane") | {"training": GOOD["training"] | {"loss": "mse"}}
+    with pytest.raises(RecipeError, match="loss 'mse' compares firing rates, which readout 'membrane' has not"):
+        load_recipe(written(tmp_path, raw))
+
+
+def test_a_section_that_is_not_known(tmp_path):
+    with pytest.raises(RecipeError, match=r"trainig is not known, did you mean training\?"):
+        load_recipe(written(tmp_path, GOOD | {"trainig": {"epochs": 2}}))
+    with pytest.raises(RecipeError, match=r"data must be a section \(got 3\)"):
+        load_recipe(written(tmp_path, GOOD | {"data": 3}))
+
+
 def test_missing_key_is_named(tmp_path):
     raw = {**GOOD, "training": {"epochs": 2, "batch_size": 16}}
-    with pytest.raises(RecipeError, match=r"training\.learning_rate: field required"):
+    with pytest.raises(RecipeError, match=r"training\.learning_rate is missing"):
         load_recipe(written(tmp_path, raw))
 
 
@@ -143,7 +195,7 @@ def test_not_toml(tmp_path, content):
 def test_empty_file_lists_what_is_missing(tmp_path):
     path = tmp_path / "empty.toml"
     path.touch()
-    with pytest.raises(RecipeError, match=r"name: field required.*data.*coding.*network.*training"):
+    with pytest.raises(RecipeError, match=r"name is missing; data is missing; .*coding.*network.*training"):
         load_recipe(path)
 
 
