@@ -31,8 +31,8 @@ def save_checkpoint(
     Parameters
     ----------
     progress : dict
-        Plain JSON: "history", a list with a dict for each finished epoch, the network's sizes "n_in", "n_classes", and
-        what else the loop goes on from.
+        Plain JSON: "history", a list with a dict for each finished epoch, the network's sizes: "pixels", a sample's
+        shape, and "n_classes", and what else the loop goes on from.
     best : dict of Tensor, optional
         State of the network in its best epoch.
 
@@ -73,7 +73,8 @@ def read_progress(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             progress: dict[str, Any] = json.loads(file.metadata()["progress"])
-        if not (_are_epochs(progress["history"]) and all(_is_size(progress[name]) for name in ("n_in", "n_classes"))):
+        sizes = [*progress["pixels"], progress["n_classes"]]
+        if not (_are_epochs(progress["history"]) and len(sizes) > 1 and all(_is_size(size) for size in sizes)):
             raise ValueError("its progress is not a training run's")
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         message = str(error).splitlines()[0]

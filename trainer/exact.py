@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -10,12 +12,20 @@ _EXACT_FLOAT32 = 1 << 24
 
 
 def exact_dtype(weight: Tensor, largest_input: int) -> torch.dtype:
-    """Return the float type that holds every partial sum of rows of `weight` (out, …) times inputs exactly.
+    """Return the float type that holds every partial sum of rows of `weight` (out, …) times inputs exactly."""
+    return dtype_for(largest_sum(weight, largest_input))
 
-    float32 does while they stay below 2^24; beyond that, and where float32 products may be shortened (TF32, bfloat16),
-    float64 does.
+
+def largest_sum(weight: Tensor, largest_input: int) -> float:
+    """Return a bound on the sums of rows of `weight` (out, …) times inputs, whatever the inputs."""
+    return float(weight.detach().abs().flatten(1).sum(dim=1).max()) * largest_input
+
+
+def dtype_for(bound: float) -> torch.dtype:
+    """Return the float type that holds whole numbers below `bound` exactly.
+
+    float32 does below 2^24; beyond that, and where float32 products may be shortened (TF32, bfloat16), float64 does.
     """
-    bound = weight.detach().abs().flatten(1).sum(dim=1).max() * largest_input
     return torch.float32 if bound < _EXACT_FLOAT32 and _whole_float32() else torch.float64
 
 
@@ -24,6 +34,17 @@ def exact_linear(s: Tensor, weight: Tensor, largest_input: int) -> Tensor:
     dtype = exact_dtype(weight, largest_input)
     with torch.autocast(device_type=s.device.type, enabled=False):
         return functional.linear(s.to(dtype), weight.to(dtype))
+
+
+def exact_conv2d(s: Tensor, weight: Tensor, largest_input: int, **geometry: Any) -> Tensor:
+    """Return the convolution of whole numbers without rounding, in `exact_dtype`.
+
+    `geometry` is torch's stride, padding, dilation and groups. cuDNN is left out: it may choose an algorithm
+    (Winograd, FFT) that rounds on the way.
+    """
+    dtype = exact_dtype(weight, largest_input)
+    with torch.autocast(device_type=s.device.type, enabled=False), torch.backends.cudnn.flags(enabled=False):
+        return functional.conv2d(s.to(dtype), weight.to(dtype), **geometry)
 
 
 def _whole_float32() -> bool:

@@ -1,4 +1,4 @@
-"""Run a trained network's own forward pass where `verify` wants to compare it: every state of every layer."""
+"""Run a trained network's own forward pass where `verify` wants to compare it: every state of every population."""
 
 from __future__ import annotations
 
@@ -13,22 +13,20 @@ from spikegraph.trainer.network import SpikingNetwork
 
 @torch.no_grad()
 def execute(network: SpikingNetwork, rasters: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
-    """Run a window through the training forward pass.
+    """Run a window through the training forward pass, as it is used after training.
 
     Parameters
     ----------
     network : SpikingNetwork
-    rasters : mapping with the one input "input" → ndarray of int (T, B, n_in)
+    rasters : mapping with the one input "input" → ndarray of int (T, B, *shape)
 
     Returns
     -------
-    dict of population → dict of "s", "u", "v" → ndarray (T, B, n)
+    dict of population → dict of "s", "u", "v" → ndarray (T, B, *shape)
     """
     device = next(network.parameters()).device
-    s = torch.from_numpy(rasters["input"]).to(device).float()
-    states = {}
-    for name, layer in network.named_layers().items():
-        window = layer.window(s)
-        s = window.s.float()
-        states[name] = {key: np.asarray(getattr(window, key).cpu().numpy()) for key in ("s", "u", "v")}
-    return states
+    windows = network.eval().windows(torch.from_numpy(rasters["input"]).to(device).float())
+    return {
+        name: {key: np.asarray(getattr(window, key).cpu().numpy()) for key in ("s", "u", "v")}
+        for name, window in windows.items()
+    }

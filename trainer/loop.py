@@ -22,12 +22,13 @@ from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import OptionError, SpikegraphError
 from spikegraph.export.files import write_whole
 from spikegraph.export.quantize import quantize
+from spikegraph.trainer.build import build_network
 from spikegraph.trainer.checkpoint import load_checkpoint, read_progress, save_checkpoint
 from spikegraph.trainer.data import DataSet, Split
 from spikegraph.trainer.log import CsvLog
 from spikegraph.trainer.losses import LOSSES
 from spikegraph.trainer.lower import lower
-from spikegraph.trainer.network import SpikingNetwork, build_network
+from spikegraph.trainer.network import SpikingNetwork
 from spikegraph.trainer.objective import Objective
 from spikegraph.trainer.optimisation import learning_rate, make_optimizer
 from spikegraph.trainer.recipe import Recipe, load_recipe
@@ -58,11 +59,9 @@ class TrainingRun:
 
     def __init__(self, recipe: Recipe, data: DataSet, device: str = "cpu") -> None:
         self.recipe, self.data, self.device = recipe, data, _checked_device(device)
-        n_in = math.prod(data.train.x.shape[1:])
-        self.network = build_network(recipe, n_in, data.n_classes).to(self.device)
+        self.network = build_network(recipe, data.train.x.shape[1:], data.n_classes).to(self.device)
         loss = LOSSES[recipe.training.loss]
         self.objective = Objective(self.network, readout_of(recipe), recipe.coding.n_steps, loss=loss)
-        self.n_in = n_in
         order = np.random.default_rng([recipe.training.seed, 0]).permutation(len(data.train))
         n_validation = min(max(1, round(recipe.data.validation * len(order))), len(order) - 1)
         self.held_out, self.used = np.sort(order[:n_validation]), np.sort(order[n_validation:])
@@ -94,7 +93,7 @@ class TrainingRun:
         SpikegraphError
             The loss or a parameter is no longer finite; the checkpoint of the epoch before stays.
         """
-        widest = max(layer.weight.numel() for layer in self.network.named_layers().values())
+        widest = max(parameter.numel() for parameter in self.network.parameters())
         with _threads(self.recipe.training.batch_size * widest >= _WORTH_THREADS):
             return self._train(folder, progress)
 
@@ -106,7 +105,8 @@ class TrainingRun:
             self.history.append(self._finished_epoch(len(self.history), progress))
             if settings.keep == "best" and best_epoch(self.history) == len(self.history) - 1:
                 self.best = self._state()
-            progress_so_far = {"history": self.history, "n_in": self.n_in, "n_classes": self.data.n_classes}
+            sizes = {"pixels": self.data.train.x.shape[1:], "n_classes": self.data.n_classes}
+            progress_so_far = {"history": self.history, **sizes}
             save_checkpoint(folder / CHECKPOINT, self.network, self.optimizer, progress_so_far, self.best)
             log.seconds[len(self.history)] = f"{time.perf_counter() - start:.1f}"
             log.write(self.history)
@@ -277,6 +277,6 @@ def load_run(folder: Path) -> tuple[Recipe, SpikingNetwork]:
         )
     recipe = load_recipe(folder / RECIPE)
     sizes = read_progress(folder / CHECKPOINT)
-    network = build_network(recipe, int(sizes["n_in"]), int(sizes["n_classes"]))
+    network = build_network(recipe, tuple(sizes["pixels"]), int(sizes["n_classes"]))
     load_checkpoint(folder / CHECKPOINT, network, part="best" if recipe.training.keep == "best" else "network")
     return recipe, network

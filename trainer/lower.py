@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from torch import Tensor, nn
 
 from spikegraph.export.coding import InputCoding, Readout
-from spikegraph.export.float_graph import FloatDense, FloatGraph, FloatPopulation
+from spikegraph.export.float_graph import (
+    FloatConv2d,
+    FloatDense,
+    FloatGraph,
+    FloatOneToOne,
+    FloatPopulation,
+    FloatProjection,
+    FloatSumPool2d,
+)
 from spikegraph.export.graph import Input, Output
+from spikegraph.trainer.fold import Folded, folded, pool_of
 from spikegraph.trainer.network import SpikingNetwork
+from spikegraph.trainer.trace import INPUT, Branch, Node, Route
 
 
 def lower(
@@ -20,7 +31,9 @@ def lower(
     readout: Readout | None = None,
     provenance: dict[str, Any] | None = None,
 ) -> FloatGraph:
-    """Write a network down as a float graph: input "input", populations by the layers' names, output "output".
+    """Write a network down as a float graph: input "input", populations by the modules' names, output "output".
+
+    Where several populations are read, their outputs are "output1", "output2", …
 
     Parameters
     ----------
@@ -32,36 +45,83 @@ def lower(
     provenance : dict, optional
         What made the network: plain JSON.
     """
-    layers = network.named_layers()
-    names = list(layers)
-    first, last = layers[names[0]], names[-1]
     graded = {"max_value": coding.max_value} if coding is not None and coding.kind == "direct" else {}
-    populations, projections = {}, {}
-    for source, (name, layer) in zip(["input", *names], layers.items(), strict=False):
-        populations[name] = FloatPopulation(
-            shape=(layer.n_out,),
-            tau_syn=layer.tau_syn,
-            tau_mem=layer.tau_mem,
-            v_threshold=_numpy(layer.positive_threshold()),
-            bias=_numpy(layer.bias),
-            reset=layer.dynamics.reset,
-            refractory_steps=layer.dynamics.refractory_steps,
-            max_spikes=layer.dynamics.max_spikes,
-        )
-        projections[f"{source}_to_{name}"] = FloatDense(source=source, target=name, weight=_numpy(layer.synapses()))
-    membrane = readout is not None and readout.kind == "membrane"
+    populations: dict[str, FloatPopulation] = {}
+    projections: dict[str, FloatProjection] = {}
+    for name, node in network.nodes.items():
+        synapses = [folded(branch, network.largest_input) for branch in node.branches]
+        populations[name] = _population(node, synapses)
+        for branch, own in zip(node.branches, synapses, strict=True):
+            for route in branch.routes:
+                _add(projections, _projection(network, name, branch, route, own))
+        if node.neurons.recurrent_weight is not None:
+            weight = _numpy(node.neurons.recurrent_weight)
+            _add(projections, FloatDense(source=name, target=name, weight=weight, delay_steps=1))
+    variable: Literal["s", "v"] = "v" if readout is not None and readout.kind == "membrane" else "s"
+    names = ["output"] if len(network.outputs) == 1 else [f"output{k + 1}" for k in range(len(network.outputs))]
+    outputs = dict(zip(names, network.outputs, strict=True))
     return FloatGraph(
-        inputs={"input": Input(shape=(first.n_in,), **graded)},
+        inputs={"input": Input(shape=network.input_shape, **graded)},
         populations=populations,
         projections=projections,
-        outputs={"output": Output(population=last, variable="v" if membrane else "s")},
+        outputs={name: Output(population=population, variable=variable) for name, population in outputs.items()},
         n_steps=n_steps,
-        dt=first.dt,
+        dt=network.dt,
         coding=coding,
         readout=readout,
         provenance=provenance or {},
     )
 
 
-def _numpy(parameter: Any) -> np.ndarray[Any, np.dtype[Any]]:
+def _numpy(parameter: Tensor) -> np.ndarray[Any, np.dtype[Any]]:
     return np.asarray(parameter.detach().cpu().numpy())
+
+
+def _population(node: Node, synapses: list[Folded]) -> FloatPopulation:
+    neurons = node.neurons
+    return FloatPopulation(
+        shape=node.shape,
+        tau_syn=neurons.tau("syn"),
+        tau_mem=neurons.tau("mem"),
+        v_threshold=_numpy(neurons.positive_threshold()),
+        bias=sum(_numpy(own.bias) for own in synapses),
+        reset=neurons.dynamics.reset,
+        refractory_steps=neurons.dynamics.refractory_steps,
+        max_spikes=neurons.dynamics.max_spikes,
+    )
+
+
+def _add(projections: dict[str, FloatProjection], projection: FloatProjection) -> None:
+    name, n = f"{projection.source}_to_{projection.target}", 1
+    while name in projections:
+        n += 1
+        name = f"{projection.source}_to_{projection.target}_{n}"
+    projections[name] = projection
+
+
+def _projection(network: SpikingNetwork, target: str, branch: Branch, route: Route, own: Folded) -> FloatProjection:
+    synapse, weight = branch.synapse, _numpy(own.weight)
+    ends: dict[str, Any] = {"source": route.source, "target": target}
+    pool: Any = pool_of(route)
+    size = (1, 1) if pool is None else pool.kernel_size
+    if isinstance(synapse, nn.Linear):
+        shape = network.input_shape if route.source == INPUT else network.nodes[route.source].shape
+        if pool is not None:  # each weight stands for all spikes of its window
+            pooled = (shape[0], shape[1] // size[0], shape[2] // size[1])
+            weight = weight.reshape(len(weight), *pooled).repeat(size[0], axis=2).repeat(size[1], axis=3)
+        return FloatDense(**ends, weight=weight.reshape(len(weight), -1))
+    if isinstance(synapse, nn.Conv2d):
+        return FloatConv2d(
+            **ends,
+            weight=weight.repeat(size[0], axis=2).repeat(size[1], axis=3),
+            stride=(synapse.stride[0] * size[0], synapse.stride[1] * size[1]),
+            padding=(int(synapse.padding[0]) * size[0], int(synapse.padding[1]) * size[1]),
+            dilation=synapse.dilation,
+            groups=synapse.groups,
+        )
+    if isinstance(synapse, nn.MaxPool2d):
+        window: dict[str, Any] = {name: getattr(synapse, name) for name in ("kernel_size", "stride", "padding")}
+        return FloatSumPool2d(**ends, weight=weight, **window)
+    if pool is not None:
+        return FloatSumPool2d(**ends, weight=weight, kernel_size=size, stride=size)
+    return FloatOneToOne(**ends, weight=weight)

@@ -1,69 +1,253 @@
-"""The network that a recipe describes: dense spiking layers, one after the other."""
+"""A traced network over a whole window: in floats, or in the very integers of a chip.
+
+One representation (trace.py) serves three readers: this forward pass, which trains; `windows`, which returns every
+state; and lower.py, which writes the graph.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial, reduce
+from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from spikegraph.trainer.layers import SpikingDense
-from spikegraph.trainer.recipe import Recipe
+from spikegraph.export.chips import Chip
+from spikegraph.export.connectivity import Shape
+from spikegraph.export.fixed import ALIGN_BITS
+from spikegraph.trainer.exact import dtype_for, exact_conv2d, exact_linear, largest_sum
+from spikegraph.trainer.fold import folded, unfolded, window_size
+from spikegraph.trainer.modules import LIF
+from spikegraph.trainer.neurons import Decays, Window, float_window, integer_window, lif
+from spikegraph.trainer.quantizers import QuantizedPopulation, broadcastable, quantize_population
+from spikegraph.trainer.trace import INPUT, Branch, Node, Route, trace
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Activity:
+    """What a network did in a window.
+
+    Attributes
+    ----------
+    s : dict of Tensor (T, B, *shape)
+        Spikes of the input and of every population.
+    v_before_reset : dict of Tensor (T, B, *shape)
+        Membrane potentials that were compared with the threshold, of the populations that are read.
+    """
+
+    s: dict[str, Tensor]
+    v_before_reset: dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Arriving:
+    """What the window of a population takes: its input sums, and its parameters, broadcastable to `x[0]`."""
+
+    x: Tensor
+    threshold: Tensor
+    bias: Tensor
+    decays: Decays
+    recurrent: Tensor | None
 
 
 class SpikingNetwork(nn.Module):
-    """Layers by name, in order; spikes pass through all of them within one step.
+    """A network of spiking populations; spikes pass through all of them within one step.
 
     Parameters
     ----------
-    layers : dict of SpikingDense by name
-        The names become the populations of the graph.
+    module : nn.Module
+        Built of torch.nn's layers and `LIF`; its forward is written for one step (see docs/networks.md).
+    input_shape : (n,) or (c, h, w)
+    chip : Chip, optional
+        Compute in this chip's integers (quantization-aware); None: in floats.
+    largest_input : int
+        Largest magnitude that an input spike carries (1 unless graded): synapses from the input are divided by it, so
+        that graded input trains like binary.
+
+    Raises
+    ------
+    GraphError
+        The module does something that no spike graph can.
+
+    Notes
+    -----
+    In floats and in training mode, a batch norm takes the statistics of each step by itself. In integers, and in
+    evaluation, it stands folded into the weights by its running statistics: train in floats first, then in integers.
     """
 
-    def __init__(self, layers: dict[str, SpikingDense]) -> None:
+    def __init__(
+        self, module: nn.Module, input_shape: Shape, *, chip: Chip | None = None, largest_input: int = 1
+    ) -> None:
         super().__init__()
-        self.layers = nn.ModuleDict(layers)
+        self.module, self.chip, self.largest_input = module, chip, largest_input
+        self.input_shape = tuple(input_shape)
+        traced = trace(module, self.input_shape)
+        self.nodes, self.outputs = {node.name: node for node in traced.nodes}, traced.outputs
 
-    def named_layers(self) -> dict[str, SpikingDense]:
-        """Return the layers in order, by name."""
-        return {name: layer for name, layer in self.layers.items() if isinstance(layer, SpikingDense)}
+    @property
+    def dt(self) -> float:
+        """Seconds per step."""
+        return next(node.neurons.dt for node in self.nodes.values() if isinstance(node.neurons, LIF))
 
-    def forward(self, s: Tensor) -> tuple[Tensor, Tensor]:
-        """Run a window: (T, B, n_in) → spikes and v before reset of the last layer, each (T, B, n_classes)."""
-        v_before_reset = s
-        for layer in self.layers.values():
-            s, v_before_reset = layer(s)
-        return s, v_before_reset
+    def compute_in(self, chip: Chip | None) -> None:
+        """Compute in a chip's integers from now on, or in floats again."""
+        self.chip = chip
 
+    def forward(self, s: Tensor) -> Activity:
+        """Run a window of input spikes, float (T, B, *input_shape)."""
+        spikes, v_before_reset = {INPUT: s}, {}
+        for name, node in self.nodes.items():
+            pool = node.branches[0].synapse
+            if isinstance(pool, nn.MaxPool2d):  # what its relays compute, in less time
+                spikes[name] = _each_step(pool, self._gathered(node.branches[0].routes, spikes))
+                continue
+            a, dynamics = self._arriving(node, spikes), node.neurons.dynamics
+            spikes[name], v = lif(
+                a.x, a.threshold, a.bias, a.decays, dynamics, integer=self.chip is not None, recurrent=a.recurrent
+            )
+            if name in self.outputs:
+                v_before_reset[name] = v
+        return Activity(s=spikes, v_before_reset=v_before_reset)
 
-def build_network(recipe: Recipe, n_in: int, n_classes: int) -> SpikingNetwork:
-    """Build the network of a recipe, its weights drawn from the recipe's seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.training.seed)
-        return SpikingNetwork(_layers(recipe, [n_in, *recipe.network.hidden, n_classes]))
+    @torch.no_grad()
+    def windows(self, s: Tensor) -> dict[str, Window]:
+        """Run the same window and return every state of every population."""
+        run = float_window if self.chip is None else integer_window
+        spikes, windows = {INPUT: s}, {}
+        for name, node in self.nodes.items():
+            a, dynamics = self._arriving(node, spikes), node.neurons.dynamics
+            windows[name] = run(a.x, a.threshold, a.bias, a.decays, dynamics, recurrent=a.recurrent, keep_states=True)
+            spikes[name] = windows[name].s
+        return windows
 
+    @torch.no_grad()
+    def threshold_in_v(self, name: str) -> Tensor:
+        """Return a population's threshold in the units of v that the forward pass computes in."""
+        node = self.nodes[name]
+        if self.chip is None:
+            return node.neurons.positive_threshold()
+        return self._quantized(node, self.chip).threshold_mant * (1 << ALIGN_BITS)
 
-def _layers(recipe: Recipe, sizes: Sequence[int]) -> dict[str, SpikingDense]:
-    settings = recipe.network
-    n_hidden = len(sizes) - 2
-    names = ["hidden"] if n_hidden == 1 else [f"hidden{k + 1}" for k in range(n_hidden)]
-    largest = recipe.coding.max_value if recipe.coding.kind == "direct" else 1
-    return {
-        name: SpikingDense(
-            n_in,
-            n_out,
-            tau_mem=settings.tau_mem,
-            tau_syn=settings.tau_syn,
-            dt=settings.dt,
-            v_threshold=settings.v_threshold,
-            threshold_per=settings.threshold_per,
-            train_threshold=settings.train_threshold,
-            bias=settings.bias,
-            reset="none" if name == "output" and settings.readout == "membrane" else settings.reset,
-            refractory_steps=settings.refractory_steps,
-            surrogate=settings.surrogate,
-            chip=recipe.chip,
-            largest_input=largest if position == 0 else 1,
+    def _arriving(self, node: Node, spikes: Mapping[str, Tensor]) -> _Arriving:
+        neurons, shape = node.neurons, node.shape
+        recurrent: Tensor | None
+        if self.chip is None:
+            x, bias = self._float_sums(node, spikes)
+            threshold, recurrent = neurons.positive_threshold(), neurons.recurrent_weight
+        else:
+            quantized = self._quantized(node, self.chip)
+            x = self._integer_sums(node, spikes, quantized.weights)
+            threshold, bias = quantized.threshold_mant, quantized.bias
+            recurrent = quantized.weights[-1] if neurons.recurrent_weight is not None else None
+        return _Arriving(
+            x=x,
+            threshold=broadcastable(threshold, shape),
+            bias=broadcastable(bias, shape),
+            decays=neurons.decays(self.chip),
+            recurrent=recurrent,
         )
-        for position, (name, n_in, n_out) in enumerate(zip([*names, "output"], sizes[:-1], sizes[1:], strict=True))
-    }
+
+    def _float_sums(self, node: Node, spikes: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        sums, biases = [], [torch.zeros(())]
+        for branch in node.branches:
+            arriving = self._gathered(branch.routes, spikes)
+            if self.training and branch.norm is not None:
+                own = unfolded(branch, self.largest_input)
+                currents = _through(branch, arriving, own.weight) + broadcastable(own.bias, node.shape)
+                sums.append(torch.stack([branch.norm(step) for step in currents]))  # the statistics of each step
+            else:
+                synapses = folded(branch, self.largest_input)
+                sums.append(_through(branch, arriving, synapses.weight))
+                biases.append(synapses.bias)
+        return reduce(torch.add, sums), reduce(torch.add, biases)
+
+    def _integer_sums(self, node: Node, spikes: Mapping[str, Tensor], weights: list[Tensor]) -> Tensor:
+        sums, bound = [], 0.0
+        for branch, weight in zip(node.branches, weights, strict=False):  # recurrent weights come last
+            largest = self._largest(branch)
+            sums.append(_through(branch, self._gathered(branch.routes, spikes), weight, largest))
+            bound += _largest_sum(branch, weight, largest)
+        x = sums[0] if len(sums) == 1 else reduce(torch.add, [each.to(dtype_for(bound)) for each in sums])
+        return _rounded(x) if self.training and any(_drops(branch) for branch in node.branches) else x
+
+    def _quantized(self, node: Node, chip: Chip) -> QuantizedPopulation:
+        synapses = [folded(branch, self.largest_input) for branch in node.branches]
+        kinds: list[str] = [own.kind for own in synapses]
+        weights, bias = [own.weight for own in synapses], reduce(torch.add, [own.bias for own in synapses])
+        if node.neurons.recurrent_weight is not None:
+            kinds, weights = [*kinds, "Dense"], [*weights, node.neurons.recurrent_weight]
+        return quantize_population(kinds, weights, node.neurons.positive_threshold(), bias, node.shape, chip)
+
+    def _largest(self, branch: Branch) -> int:
+        """Largest magnitude that arrives at the synapses of a branch."""
+        each = (window_size(r) * (self.largest_input if r.source == INPUT else 1) for r in branch.routes)
+        return sum(each)
+
+    def _gathered(self, routes: tuple[Route, ...], spikes: Mapping[str, Tensor]) -> Tensor:
+        return reduce(torch.add, [self._passed(route, spikes[route.source]) for route in routes])
+
+    def _passed(self, route: Route, s: Tensor) -> Tensor:
+        for module in route.path:
+            if isinstance(module, nn.Flatten):
+                s = s.flatten(2)
+            elif isinstance(module, nn.AvgPool2d):  # as sums: folded synapses are per spike
+                s = _each_step(_sum_pool(module), s)
+            elif self.training:  # dropout: the same neurons in every step of the window
+                s = s * module(torch.ones_like(s[0]))
+        return s
+
+
+def _drops(branch: Branch) -> bool:
+    return any(isinstance(module, nn.Dropout | nn.Dropout2d) for route in branch.routes for module in route.path)
+
+
+def _rounded(x: Tensor) -> Tensor:
+    """Bring input sums back to whole numbers that dropout has scaled, gradients passed straight through."""
+    return x + (x.round() - x).detach()
+
+
+def _each_step(function: Callable[[Tensor], Tensor], s: Tensor) -> Tensor:
+    """Apply what knows no time to every step of a window (T, B, …) at once."""
+    flat = function(s.flatten(0, 1))
+    return flat.view(*s.shape[:2], *flat.shape[1:])
+
+
+def _sum_pool(pool: nn.AvgPool2d | nn.MaxPool2d) -> Callable[[Tensor], Tensor]:
+    return partial(
+        functional.avg_pool2d,
+        kernel_size=pool.kernel_size,
+        stride=pool.stride,
+        padding=pool.padding,
+        divisor_override=1,
+    )
+
+
+def _through(branch: Branch, s: Tensor, weight: Tensor, largest: int | None = None) -> Tensor:
+    """Input sums of the synapses of a branch; without rounding if the largest magnitude in s is given."""
+    synapse = branch.synapse
+    if isinstance(synapse, nn.Linear):
+        return functional.linear(s, weight) if largest is None else exact_linear(s, weight, largest)
+    if isinstance(synapse, nn.Conv2d):
+        names = ("stride", "padding", "dilation", "groups")
+        geometry: dict[str, Any] = {name: getattr(synapse, name) for name in names}
+        if largest is None:
+            return _each_step(lambda step: functional.conv2d(step, weight, **geometry), s)
+        return _each_step(lambda step: exact_conv2d(step, weight, largest, **geometry), s)
+    if isinstance(synapse, nn.MaxPool2d):
+        s = _each_step(_sum_pool(synapse), s)
+    if largest is None:
+        return s * weight
+    dtype = dtype_for(_largest_sum(branch, weight, largest))
+    return s.to(dtype) * weight.to(dtype)
+
+
+def _largest_sum(branch: Branch, weight: Tensor, largest: int) -> float:
+    """Return a bound on the input sums of a branch whose inputs are at most `largest`."""
+    if isinstance(branch.synapse, nn.Linear | nn.Conv2d):
+        return largest_sum(weight, largest)
+    window: Any = branch.synapse.kernel_size if isinstance(branch.synapse, nn.MaxPool2d) else (1,)
+    return float(weight.detach().abs().max()) * largest * int(prod(window))

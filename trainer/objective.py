@@ -33,25 +33,28 @@ class Objective(nn.Module):
         self.network, self.readout, self.n_steps, self.loss = network, readout, n_steps, loss
 
     def encode(self, x: Array, index: Array, coding: InputCoding) -> Tensor:
-        """Turn samples (B, c, h, w) float32 0…1 into what the network reads: a raster (T, B, c · h · w) of floats."""
-        raster = coding.encode(x.reshape(len(x), -1), index, self.n_steps)
+        """Turn samples (B, c, h, w) of 0…1 into what the network reads: a raster (T, B, *input_shape) of floats."""
+        raster = coding.encode(x.reshape(len(x), *self.network.input_shape), index, self.n_steps)
         device = next(self.network.parameters()).device
         return torch.from_numpy(raster).to(device).float()
 
     def forward(self, encoded: Tensor, label: Tensor) -> Tensor:
         """Return the loss of a batch; label is int64 (B,)."""
-        s, v_before_reset = self.network(encoded)
+        s, v_before_reset = self._read(encoded)
         return self.loss(self._scores(s, v_before_reset), label, self.n_steps)
+
+    def _read(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
+        activity, (name,) = self.network(encoded), self.network.outputs
+        return activity.s[name], activity.v_before_reset[name]
 
     def _scores(self, s: Tensor, v_before_reset: Tensor) -> Tensor:
         if self.readout.kind == "count":
             return s.sum(dim=0)
         # The membrane of a readout grows with the window and with the scale of the integers; bring it to order 1.
-        last = list(self.network.named_layers().values())[-1]
-        return v_before_reset[-1] / last.threshold_in_v()
+        return v_before_reset[-1] / self.network.threshold_in_v(self.network.outputs[0])
 
     @torch.no_grad()
     def decide(self, encoded: Tensor) -> Decision:
         """Decide by the strict readout, from the network's own forward pass."""
-        s, v_before_reset = self.network(encoded)
+        s, v_before_reset = self._read(encoded)
         return self.readout.decide(np.asarray(s.cpu() > 0), np.asarray(v_before_reset.cpu()))

@@ -5,6 +5,7 @@ The rounding itself is spikegraph.export.quantize's; here it is only made differ
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from spikegraph.export.chips import Chip
+from spikegraph.export.connectivity import Shape
 from spikegraph.export.fixed import ALIGN_BITS
 from spikegraph.export.quantize import (
     fold_threshold,
@@ -40,36 +42,72 @@ def _straight_through(exact: Tensor, rounded: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class QuantizedDense:
-    """Whole numbers in float tensors: weight (out, in), threshold mantissa () or (out,), bias (out,) in units of v."""
+class QuantizedPopulation:
+    """A population and its synapses as whole numbers in float tensors.
 
-    weight: Tensor
+    Attributes
+    ----------
+    weights : list of Tensor
+        Shifted by their weight exponents already: what arrives is their plain sum.
+    threshold_mant : Tensor
+        () or, where the chip allows it, one per channel or neuron.
+    bias : Tensor
+        In units of v, mantissa times 2^exponent.
+    """
+
+    weights: list[Tensor]
     threshold_mant: Tensor
     bias: Tensor
 
 
-def quantize_dense(weight: Tensor, v_threshold: Tensor, bias: Tensor, chip: Chip) -> QuantizedDense:
-    """Quantize a dense layer as `spikegraph.export.quantize.quantize` will, differentiably.
+def quantize_population(
+    kinds: Sequence[str], weights: Sequence[Tensor], v_threshold: Tensor, bias: Tensor, shape: Shape, chip: Chip
+) -> QuantizedPopulation:
+    """Quantize a population and what ends at it as `spikegraph.export.quantize.quantize` will, differentiably.
 
     Parameters
     ----------
-    weight : Tensor of float32 (out, in)
-    v_threshold : Tensor of float32, () or (out,)
-    bias : Tensor of float32 (out,)
+    kinds : sequence of str
+        Kind of each projection: "Dense", "Conv2d", "SumPool2d" or "OneToOne".
+    weights : sequence of Tensor of float32
+        In the shapes that a graph has them in.
+    v_threshold, bias : Tensor of float32, (), (c,) or the population's shape
+    shape : (n,) or (c, h, w)
+        Of the population.
     chip : Chip
     """
     if chip.threshold_mant.shared and v_threshold.ndim:
-        weight, bias = fold_threshold("Dense", weight, v_threshold), bias / v_threshold
-        v_threshold = torch.ones((), dtype=weight.dtype, device=weight.device)
+        each = broadcastable(v_threshold, shape)
+        weights = [
+            fold_threshold(kind, weight, v_threshold if kind == "Conv2d" else each)
+            for kind, weight in zip(kinds, weights, strict=True)
+        ]
+        bias = broadcastable(bias, shape) / each
+        v_threshold = torch.ones((), dtype=bias.dtype, device=bias.device)
     # A GPU divides by a Python number as a product with its reciprocal, which may be a bit off; a CPU does divide.
-    largest = [tensor.detach().abs().max().cpu() for tensor in (weight, v_threshold, bias)]
-    fitting = [weight_scale(largest[0], chip.weight.format)], smallest_scale(largest[1], largest[2], chip)
-    scale = torch.as_tensor(shared_scale(fitting[0], chip.weight_exp.format, fitting[1])[0]).to(weight.device)
+    scales = [weight_scale(weight.detach().abs().max().cpu(), chip.weight.format) for weight in weights]
+    largest_threshold, largest_bias = (tensor.detach().abs().max().cpu() for tensor in (v_threshold, bias))
+    base, exponents = shared_scale(
+        scales, chip.weight_exp.format, smallest_scale(largest_threshold, largest_bias, chip)
+    )
+    scale = torch.as_tensor(base).to(bias.device)
     mant, exp = quantize_bias(bias.detach(), scale, chip.bias_mant.format, chip.bias_exp.format)
-    return QuantizedDense(
-        weight=_straight_through(weight / scale, quantize_weight(weight.detach(), scale, chip.weight.format)),
+    return QuantizedPopulation(
+        weights=[
+            _quantized_weight(weight, scale * (1 << exponent), chip) * (1 << exponent)
+            for weight, exponent in zip(weights, exponents, strict=True)
+        ],
         threshold_mant=_straight_through(
             v_threshold / scale, quantize_threshold(v_threshold.detach(), scale, chip.threshold_mant.format)
         ),
         bias=_straight_through(bias / scale * (1 << ALIGN_BITS), mant * (1 << exp)),
     )
+
+
+def _quantized_weight(weight: Tensor, scale: Tensor, chip: Chip) -> Tensor:
+    return _straight_through(weight / scale, quantize_weight(weight.detach(), scale, chip.weight.format))
+
+
+def broadcastable(parameter: Tensor, shape: Shape) -> Tensor:
+    """Bring a parameter, one, one per channel or one per neuron, beside neurons of `shape`, (n,) or (c, h, w)."""
+    return parameter.reshape(-1, 1, 1) if parameter.ndim == 1 and len(shape) == 3 else parameter

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from spikegraph.export.chips import Chip, load_chip
 from spikegraph.export.errors import ChipError, RecipeError
+from spikegraph.trainer.architecture import parse
 from spikegraph.trainer.recipe_errors import problems_in_words
 
 Positive = Annotated[float, Field(ge=1e-30, le=1e30)]  # with room to the ends of float32
@@ -39,23 +40,34 @@ class CodingSection(_Section):
 
 
 class NetworkSection(_Section):
-    """A dense network of leaky integrate-and-fire populations; the last one has a neuron per class.
+    """A network of leaky integrate-and-fire populations; the last one, "output", has a neuron per class.
 
     With readout "membrane" the last one integrates without reset, and its potential in the last step decides.
     """
 
-    hidden: tuple[Count, ...]
+    layers: str = Field(description='words such as "32c5 mp2 64c5 mp2 256": see spikegraph.trainer.architecture.parse')
+    method: Literal["stl", "sl", "tl"] = Field(
+        default="stl", description="what learns: weights and thresholds, weights alone, thresholds alone"
+    )
     dt: Positive = 1e-3
     tau_mem: float = Field(gt=0, description="inf: no leak")
     tau_syn: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    train_tau: bool = False
     v_threshold: Positive = 1.0
-    threshold_per: Literal["layer", "neuron"] = "neuron"
-    train_threshold: bool = True
+    threshold_noise: float = Field(default=0.0, ge=0, le=1e6)
+    threshold_per: Literal["layer", "channel", "neuron"] = "neuron"
+    batch_norm: bool = False
     bias: bool = True
     reset: Literal["zero", "subtract", "none"] = "zero"
     refractory_steps: Count = 1
     surrogate: Literal["arctan", "fast_sigmoid", "triangle"] = "arctan"
     readout: Literal["count", "membrane"] = "count"
+
+    @field_validator("layers")
+    @classmethod
+    def _can_be_built(cls, text: str) -> str:
+        parse(text)
+        return text
 
 
 class QuantizationSection(_Section):

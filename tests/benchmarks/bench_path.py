@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from spikegraph.trainer.layers import SpikingDense
 from workloads import workload_a
 
 from spikegraph.export.chips import load_chip
 from spikegraph.hwsim.program import compile_program
 from spikegraph.hwsim.reference import run_reference
 from spikegraph.targets.lava import run_lava
-from spikegraph.trainer.layers import SpikingDense
 
 B = 64
 

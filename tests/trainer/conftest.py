@@ -12,7 +12,7 @@ RECIPE = {
     "name": "tiny",
     "data": {"set": "tiny", "validation": 0.2},
     "coding": {"kind": "rate", "n_steps": 5},
-    "network": {"hidden": [8], "tau_mem": 5e-3, "v_threshold": 0.5},
+    "network": {"layers": "8", "tau_mem": 5e-3, "v_threshold": 0.5},
     "quantization": {"chip": "loihi1"},
     "training": {"epochs": 4, "batch_size": 16, "learning_rate": 1e-2, "seed": 3},
 }

@@ -9,11 +9,11 @@ import pickle
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from spikegraph.trainer.layers import SpikingDense
 
 from spikegraph.export.errors import FileFormatError, SpikegraphError
 from spikegraph.trainer import checkpoint
 from spikegraph.trainer.checkpoint import load_checkpoint, read_progress, save_checkpoint
-from spikegraph.trainer.layers import SpikingDense
 from spikegraph.trainer.network import SpikingNetwork
 
 PROGRESS = {"history": [{"epoch": 1, "loss": 0.1 + 0.2, "validation_accuracy": 0.5}], "n_in": 4, "n_classes": 2}

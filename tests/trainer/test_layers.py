@@ -8,12 +8,12 @@ import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from spikegraph.trainer.layers import SpikingDense
 
 from spikegraph.export.chips import load_chip
 from spikegraph.export.fixed import ALIGN_BITS
 from spikegraph.export.quantize import quantize
 from spikegraph.trainer.exact import exact_linear
-from spikegraph.trainer.layers import SpikingDense
 from spikegraph.trainer.lower import lower
 from spikegraph.trainer.network import SpikingNetwork
 from spikegraph.trainer.quantizers import quantize_dense

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from spikegraph.trainer.layers import SpikingDense
 
 from spikegraph.export.check import problems
 from spikegraph.export.chips import load_chip
@@ -17,7 +18,6 @@ from spikegraph.export.coding import InputCoding, Readout
 from spikegraph.export.quantize import quantize
 from spikegraph.hwsim.simulate import rasters_of, simulate
 from spikegraph.trainer.execute import execute
-from spikegraph.trainer.layers import SpikingDense
 from spikegraph.trainer.lower import lower
 from spikegraph.trainer.network import SpikingNetwork
 

@@ -1,0 +1,98 @@
+"""The layers of a network as a line of text, such as "32c5 mp2 64c5 mp2 do0.5 256". Needs no torch."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_WORD = re.compile(
+    r"(?P<n>\d+)(?P<kind>c|r|rec)?(?P<k>\d+)?(/(?P<stride>\d+))?|(?P<pool>mp|ap)(?P<size>\d+)|do(?P<p>0?\.\d+)"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One word of an architecture.
+
+    Attributes
+    ----------
+    kind : "conv", "residual", "dense", "recurrent", "maxpool", "avgpool" or "dropout"
+    n : int
+        Channels or neurons.
+    kernel, stride : int
+    p : float
+        For dropout: the share that is dropped.
+    """
+
+    kind: str
+    n: int = 0
+    kernel: int = 1
+    stride: int = 1
+    p: float = 0.0
+
+
+def parse(text: str) -> list[Layer]:
+    """Read an architecture.
+
+    - `32c5`: convolution with 32 channels and a 5 x 5 kernel, "same" padding; `32c5/2`: with stride 2;
+    - `64r`, `64r/2`: a residual block of two 3 x 3 convolutions (a 1 x 1 convolution beside where the shape changes);
+    - `mp2`, `ap2`: max pooling of spikes, average pooling;
+    - `512`, `512rec`: dense, and with recurrent synapses;
+    - `do0.5`: dropout.
+
+    Neurons follow every convolution and dense layer; so does a batch norm every convolution, if the recipe asks for it.
+
+    Raises
+    ------
+    ValueError
+        A word is none of these, or a convolution or pooling follows a dense layer.
+    """
+    layers = []
+    for word in text.split():
+        match = _WORD.fullmatch(word)
+        if match is None or not _makes_sense(match):
+            raise ValueError(f"{word!r} is no layer: use 32c5, 32c5/2, 64r, 64r/2, mp2, ap2, do0.5, 512 or 512rec")
+        layers.append(_layer(match))
+        if layers[-1].kind in SPATIAL and any(layer.kind in ("dense", "recurrent") for layer in layers):
+            raise ValueError(f"{word!r} follows a dense layer, which has no rows and columns")
+    return layers
+
+
+SPATIAL = ("conv", "residual", "maxpool", "avgpool")
+_KINDS = {None: "dense", "c": "conv", "r": "residual", "rec": "recurrent", "mp": "maxpool", "ap": "avgpool"}
+
+
+def _makes_sense(match: re.Match[str]) -> bool:
+    n, kind, k, stride = match["n"], match["kind"], match["k"], match["stride"]
+    if match["pool"]:
+        return int(match["size"]) >= 1
+    if match["p"]:
+        return 0 < float(match["p"]) < 1
+    return (
+        int(n) >= 1
+        and ((k is not None and int(k) >= 1) == (kind == "c"))
+        and (stride is None or (kind in ("c", "r") and int(stride) >= 1))
+    )
+
+
+def _layer(match: re.Match[str]) -> Layer:
+    if match["pool"]:
+        return Layer(kind=_KINDS[match["pool"]], kernel=int(match["size"]))
+    if match["p"]:
+        return Layer(kind="dropout", p=float(match["p"]))
+    kernel, stride = int(match["k"] or 1), int(match["stride"] or 1)
+    return Layer(kind=_KINDS[match["kind"]], n=int(match["n"]), kernel=kernel, stride=stride)
+
+
+def names_of(layers: Sequence[Layer]) -> list[str]:
+    """Name layers by kind and number: conv1, pool1, hidden1, …; a hidden layer that is alone is "hidden"."""
+    stems = {"conv": "conv", "residual": "block", "maxpool": "pool", "avgpool": "pool", "dropout": "dropout"}
+    named, total = Counter[str](), Counter(stems.get(layer.kind, "hidden") for layer in layers)
+    names = []
+    for layer in layers:
+        stem = stems.get(layer.kind, "hidden")
+        named[stem] += 1
+        names.append(stem if stem == "hidden" and total[stem] == 1 else f"{stem}{named[stem]}")
+    return names
