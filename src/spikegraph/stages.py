@@ -23,7 +23,7 @@ from spikegraph.export.float_graph import FloatGraph
 from spikegraph.export.graph import Graph
 from spikegraph.export.hdf5 import graph_checksum
 from spikegraph.export.order import depths
-from spikegraph.export.quantize import QuantizationReport, quantize
+from spikegraph.export.quantize import QuantizationReport, quantize, weight_bits_of
 from spikegraph.hwsim.compare import compare_additions
 from spikegraph.hwsim.cost import Cost, cost_of
 from spikegraph.hwsim.counts import Until
