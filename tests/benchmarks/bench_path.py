@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from spikegraph.trainer.layers import SpikingDense
+from networks import dense_network
 from workloads import workload_a
 
 from spikegraph.export.chips import load_chip
@@ -42,12 +42,11 @@ def test_lava_workload_a(benchmark: Any) -> None:
 @pytest.mark.parametrize("chip", [None, "loihi1"], ids=["float", "loihi1"])
 def test_training_step_workload_a(benchmark: Any, chip: str | None) -> None:
     _, rasters = workload_a()
-    layer = SpikingDense(784, 512, tau_mem=15e-3, threshold_per="neuron", chip=load_chip(chip) if chip else None)
+    network = dense_network(784, 512, chip=load_chip(chip) if chip else None, tau_mem=15e-3, threshold_per="neuron")
     s = torch.from_numpy(rasters["input"]).float()
 
     def step() -> None:
-        spikes, _ = layer(s)
-        spikes.sum().backward()
+        network(s).s["output"].sum().backward()
 
     benchmark(step)
     rates(benchmark, B)

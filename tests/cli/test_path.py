@@ -29,7 +29,7 @@ set = "digits"
 [coding]
 n_steps = 6
 [network]
-hidden = [16]
+layers = "16"
 tau_mem = 5e-3
 [quantization]
 chip = "loihi1"

@@ -8,25 +8,23 @@ import pickle
 
 import pytest
 import torch
+from networks import dense_network
 from safetensors.torch import load_file, save_file
-from spikegraph.trainer.layers import SpikingDense
 
 from spikegraph.export.errors import FileFormatError, SpikegraphError
 from spikegraph.trainer import checkpoint
 from spikegraph.trainer.checkpoint import load_checkpoint, read_progress, save_checkpoint
-from spikegraph.trainer.network import SpikingNetwork
 
-PROGRESS = {"history": [{"epoch": 1, "loss": 0.1 + 0.2, "validation_accuracy": 0.5}], "n_in": 4, "n_classes": 2}
+PROGRESS = {
+    "history": [{"epoch": 1, "loss": 0.1 + 0.2, "validation_accuracy": 0.5}],
+    "pixels": [1, 2, 2],
+    "n_classes": 2,
+}
 
 
 def make(seed=0, hidden=5):
     torch.manual_seed(seed)
-    network = SpikingNetwork(
-        {
-            "hidden": SpikingDense(4, hidden, tau_mem=5e-3, threshold_per="neuron"),
-            "output": SpikingDense(hidden, 2, tau_mem=5e-3),
-        }
-    )
+    network = dense_network(4, hidden, 2, tau_mem=5e-3, threshold_per="neuron")
     return network, torch.optim.AdamW(network.parameters(), lr=1e-2)
 
 
@@ -35,7 +33,7 @@ def step(network, optimizer, n=2):
     s = (torch.rand(6, 3, 4) < 0.5).float()
     for _ in range(n):
         optimizer.zero_grad()
-        network(s)[1].square().mean().backward()
+        network(s).v_before_reset["output"].square().mean().backward()
         optimizer.step()
 
 
@@ -127,7 +125,11 @@ def test_there_is_none(tmp_path):
         {"progress": json.dumps({**PROGRESS, "history": [{"epoch": 1}]})},
         {"progress": json.dumps({**PROGRESS, "history": [{"epoch": 2, "validation_accuracy": 0.5}]})},
         {"progress": json.dumps({**PROGRESS, "history": [{"epoch": 1, "validation_accuracy": "high"}]})},
-        {"progress": json.dumps({**PROGRESS, "n_in": "many"})},
+        {"progress": json.dumps({**PROGRESS, "pixels": "many"})},
+        {"progress": json.dumps({**PROGRESS, "pixels": 16})},
+        {"progress": json.dumps({**PROGRESS, "pixels": []})},
+        {"progress": json.dumps({**PROGRESS, "pixels": [1, 0, 4]})},
+        {"progress": json.dumps({**PROGRESS, "pixels": [1, 2.5, 4]})},
         {"progress": json.dumps({**PROGRESS, "n_classes": 0})},
     ],
 )
@@ -153,7 +155,7 @@ def spoiled(path, change):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("name", ["network.layers.hidden.weight", "optimizer.0.exp_avg"])
+@pytest.mark.parametrize("name", ["network.module.hidden1_synapses.weight", "optimizer.0.exp_avg"])
 def test_not_finite(saved, name, value):
     path, *_ = saved
     spoiled(path, lambda tensors: tensors[name].view(-1)[:1].fill_(value))
@@ -164,7 +166,7 @@ def test_not_finite(saved, name, value):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda tensors: tensors.pop("network.layers.output.bias"),
+        lambda tensors: tensors.pop("network.module.output_synapses.bias"),
         lambda tensors: tensors.pop("optimizer.0.exp_avg"),
         lambda tensors: tensors.update({"optimizer.x.exp_avg": torch.zeros(1)}),
         lambda tensors: tensors.update({"optimizer.99.exp_avg": torch.zeros(1)}),

@@ -55,7 +55,7 @@ SETTINGS = {
     },
     "first spike, pauses": {"coding": {"kind": "first_spike"}, "network": {"refractory_steps": 2}},
     "shifted": {"data": {"shift": 1}},
-    "no hidden layer": {"network": {"hidden": []}},
+    "no hidden layer": {"network": {"layers": ""}},
     "SGD, the best epoch": {
         "training": {"optimizer": "sgd", "momentum": 0.9, "learning_rate": 0.1, "keep": "best", "gradient_clip": 0.5}
     },
@@ -157,7 +157,7 @@ def test_an_existing_run_is_not_overwritten(tmp_path, tiny, make_recipe):
     before = files(tmp_path)
     with pytest.raises(OptionError, match="holds a training run already; add --resume"):
         train(make_recipe(), tiny, tmp_path)
-    for settings in ({"training": {"epochs": 9}}, {"network": {"hidden": [9]}}, {"quantization": {"chip": "loihi2"}}):
+    for settings in ({"training": {"epochs": 9}}, {"network": {"layers": "9"}}, {"quantization": {"chip": "loihi2"}}):
         with pytest.raises(OptionError, match="holds a run with other settings"):
             train(make_recipe(**settings), tiny, tmp_path, resume=True)
     assert files(tmp_path) == before
@@ -217,7 +217,9 @@ def test_a_lost_parameter_is_an_error_though_the_loss_is_finite(tmp_path, tiny, 
             with torch.no_grad():
                 next(iter(run.network.parameters())).view(-1)[0] = float("nan")
 
-    with pytest.raises(SpikegraphError, match=r"epoch 2: the loss is \d.*, and layers\.hidden\.weight not finite"):
+    with pytest.raises(
+        SpikegraphError, match=r"epoch 2: the loss is \d.*, and module\.hidden_synapses\.weight not finite"
+    ):
         run.train(tmp_path, lose)
     assert files(tmp_path) == before
 
@@ -365,15 +367,25 @@ def test_each_epoch_draws_its_own_spikes_and_validation_the_same(tmp_path, tiny,
     assert set(seeds[False]) == {3}  # the recipe's
 
 
-def test_thresholds_are_trained_or_kept(tmp_path, tiny, make_recipe):
-    for chip in ("loihi1", "none"):
-        for trained in (True, False):
-            recipe = make_recipe(network={"train_threshold": trained, "bias": trained}, quantization={"chip": chip})
-            train(recipe, tiny, tmp_path / f"{chip}-{trained}")
-            _, network = load_run(tmp_path / f"{chip}-{trained}")
-            for layer in network.named_layers().values():
-                assert bool((layer.v_threshold != 0.5).any()) == trained
-                assert bool(layer.bias.any()) == trained
+@pytest.mark.parametrize("chip", ["loihi1", "none"])
+@pytest.mark.parametrize(
+    ("method", "thresholds", "weights"), [("stl", True, True), ("sl", False, True), ("tl", True, False)]
+)
+def test_what_each_method_trains(tmp_path, tiny, make_recipe, chip, method, thresholds, weights):
+    recipe = make_recipe(network={"method": method}, quantization={"chip": chip})
+    before = TrainingRun(recipe, tiny).network.state_dict()
+    train(recipe, tiny, tmp_path)
+    _, network = load_run(tmp_path)
+    for name, value in network.state_dict().items():
+        trained = thresholds if name.endswith("v_threshold") else weights
+        assert bool((value != before[name]).any()) == trained, name
+
+
+@pytest.mark.parametrize("chip", ["loihi1", "none"])
+def test_no_bias_where_none_is_wanted(tmp_path, tiny, make_recipe, chip):
+    train(make_recipe(network={"bias": False}, quantization={"chip": chip}), tiny, tmp_path)
+    _, network = load_run(tmp_path)
+    assert not [name for name in network.state_dict() if "bias" in name]
 
 
 def test_digits_in_a_few_epochs(tmp_path):

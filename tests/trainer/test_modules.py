@@ -1,0 +1,36 @@
+"""Neurons as a module: thresholds stay positive, decays follow the time constants."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from networks import dense_network
+
+from spikegraph.export.chips import load_chip
+from spikegraph.trainer.modules import LIF
+
+
+@pytest.mark.parametrize("chip", [None, "loihi1", "loihi2"])
+@pytest.mark.parametrize("threshold_per", ["layer", "channel", "neuron"])
+@pytest.mark.parametrize("start", [1.0, 1e-4, 300.0])
+def test_thresholds_stay_positive(chip, threshold_per, start):
+    chip = load_chip(chip) if chip else None
+    network = dense_network(3, 4, chip=chip, tau_mem=5e-3, v_threshold=start, threshold_per=threshold_per)
+    neurons = network.module.output
+    assert neurons.positive_threshold().unique().tolist() == [pytest.approx(start)]
+    with torch.no_grad():
+        neurons.v_threshold.fill_(-7.0)
+    assert (neurons.positive_threshold() > 0).all()
+    assert (network.threshold_in_v("output") > 0).all()
+    network(torch.ones(3, 2, 3)).s["output"].sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+
+
+def test_decays_follow_the_time_constants():
+    decays = LIF(tau_mem=5e-3, tau_syn=2e-3, dt=1e-3).decays(load_chip("loihi1"))
+    assert (decays.decay_u, decays.decay_v) == (1612, 742)  # 4096 (1 - exp(-1/2)), 4096 (1 - exp(-1/5))
+    assert (decays.kept_u, decays.kept_v) == (1 - 1612 / 4096, 1 - 742 / 4096)
+    exact = LIF(tau_mem=math.inf, tau_syn=0.0).decays(None)
+    assert (exact.kept_u, exact.kept_v, exact.decay_u, exact.decay_v) == (0, 1, 4096, 0)
