@@ -23,8 +23,9 @@ def build_network(recipe: Recipe, pixels: Shape, n_classes: int) -> SpikingNetwo
     input_shape = pixels if spatial else (math.prod(pixels),)
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.training.seed)
         module = build_module(layers, input_shape, n_classes, settings)
+        torch.manual_seed(recipe.training.seed)  # after what torch's own constructors draw
+        _draw_weights(module)
         largest = recipe.coding.max_value if recipe.coding.kind == "direct" else 1
         network = SpikingNetwork(module, input_shape, chip=recipe.chip, largest_input=largest)
     if settings.method == "tl":  # thresholds alone
@@ -93,11 +94,7 @@ def build_module(
             modules[f"{name}_synapses"] = nn.Linear(shape[0], layer.n, bias=settings.bias)
             modules[name] = neurons(last=name == "output", recurrent=layer.kind == "recurrent")
             shape = (layer.n,)
-    module = nn.Sequential(modules)
-    for part in module.modules():
-        if isinstance(part, nn.Linear | nn.Conv2d):
-            _initialise(part)
-    return module
+    return nn.Sequential(modules)
 
 
 class ResidualBlock(nn.Module):
@@ -124,9 +121,11 @@ class ResidualBlock(nn.Module):
 
 
 @torch.no_grad()
-def _initialise(synapses: nn.Linear | nn.Conv2d) -> None:
+def _draw_weights(module: nn.Module) -> None:
     """Draw weights uniformly with a variance of 1 / fan-in, from torch's global generator; biases start at 0."""
-    widest = math.sqrt(3 / synapses.weight[0].numel())
-    nn.init.uniform_(synapses.weight, -widest, widest)
-    if synapses.bias is not None:
-        nn.init.zeros_(synapses.bias)
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Conv2d):
+            widest = math.sqrt(3 / part.weight[0].numel())
+            nn.init.uniform_(part.weight, -widest, widest)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
