@@ -106,7 +106,7 @@ def test_numbers_that_wrap_and_saturate_agree_as_well():
     torch.manual_seed(0)
     chip = load_chip("generic")
     modules = OrderedDict(
-        hidden_synapses=nn.Linear(40, 8),
+        hidden_synapses=nn.Linear(40, 8, bias=False),
         hidden=LIF(tau_mem=1e-2, tau_syn=5e-3, reset="none"),
         output_synapses=nn.Linear(8, N_CLASSES),
         output=LIF(tau_mem=float("inf")),
