@@ -7,6 +7,7 @@ and numbers that wrap and saturate. A target that holds less draws from `cases(f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -172,16 +173,29 @@ def population(draw: st.DrawFn, shape: Shape, features: frozenset[str]) -> Popul
     )
 
 
-@st.composite
-def graphs(draw: st.DrawFn, features: frozenset[str] = FEATURES, n_steps: st.SearchStrategy[int] = ANY_LENGTH) -> Graph:
-    """Draw a legal graph that is not pipelined: a chain with skips, recurrence and a second input added to it."""
-    delay = st.sampled_from([0, 0, 0, 1, 2, 9]) if "delays" in features else st.just(0)
+def _inputs(draw: st.DrawFn, features: frozenset[str]) -> dict[str, Input]:
     inputs: dict[str, Input] = {}
     for i in range(draw(st.integers(1, 2))):
         low, high = draw(
             st.sampled_from([(0, 1), (-2, 3), (-32768, 32767), (2, 5)] if "graded" in features else [(0, 1)])
         )
         inputs[f"in{i}"] = Input(shape=_dims(draw, features), min_value=low, max_value=high)
+    return inputs
+
+
+@st.composite
+def graphs(
+    draw: st.DrawFn,
+    features: frozenset[str] = FEATURES,
+    n_steps: st.SearchStrategy[int] = ANY_LENGTH,
+    inputs: Mapping[str, Input] | None = None,
+) -> Graph:
+    """Draw a legal graph that is not pipelined: a chain with skips, recurrence and a second input added to it.
+
+    `inputs` may be given, such as those of another graph; their names are in0, in1.
+    """
+    delay = st.sampled_from([0, 0, 0, 1, 2, 9]) if "delays" in features else st.just(0)
+    inputs = _inputs(draw, features) if inputs is None else inputs
     shapes = {name: node.shape for name, node in inputs.items()}
     populations: dict[str, Population] = {}
     projections = {}

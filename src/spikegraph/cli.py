@@ -19,7 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from spikegraph import __version__, cost_report, stages
-from spikegraph.export.errors import SpikegraphError
+from spikegraph.export.errors import OptionError, SpikegraphError
+from spikegraph.export.hdf5 import graph_checksum
 from spikegraph.hwsim.cost import cost_of
 from spikegraph.hwsim.profile import load_profile, profile_names
 
@@ -211,6 +212,32 @@ def export(run: Path, out: Path, as_json: bool, **options: Any) -> None:
             for name, p in report.populations.items()
         ],
     )
+
+
+@main.command()
+@click.argument("graphs", nargs=-1, required=True, type=_path)
+@click.option("-o", "--out", required=True, type=_path, help="Graph file, such as joint.h5.")
+@click.option("--weights", help="What an output spike of each graph counts for, such as 2,1; without it all are alike.")
+@click.option("--names", help="A name for each graph, such as a,b; without it those of the files.")
+@_json
+def join(graphs: tuple[Path, ...], out: Path, weights: str | None, names: str | None, as_json: bool) -> None:
+    """Join GRAPHS that read the same input into one graph whose readouts decide together."""
+    counts = _whole_numbers("--weights", weights) if weights else ()
+    joint = stages.join(graphs, out, weights=counts, names=names.split(",") if names else ())
+    readout = joint.readout
+    read = dict(zip(readout.outputs, readout.weights or (1,) * len(readout.outputs), strict=True)) if readout else {}
+    if as_json:
+        _print_json({"populations": list(joint.populations), "outputs": read, "content": graph_checksum(joint)})
+        return
+    together = ", ".join(f"{name} (weight {weight})" for name, weight in read.items())
+    click.echo(f"{out}: {len(graphs)} graphs, {len(joint.populations)} populations; {together} decide together")
+
+
+def _whole_numbers(option: str, text: str) -> list[int]:
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError as error:
+        raise OptionError(option, f"{text!r} is not a list of whole numbers", "write such as 2,1") from error
 
 
 @main.command()

@@ -22,6 +22,7 @@ from spikegraph.export.errors import FileFormatError, GraphError, OptionError, P
 from spikegraph.export.float_graph import FloatGraph
 from spikegraph.export.graph import Graph
 from spikegraph.export.hdf5 import graph_checksum
+from spikegraph.export.join import join as join_graphs
 from spikegraph.export.order import depths
 from spikegraph.export.quantize import QuantizationReport, quantize, weight_bits_of
 from spikegraph.hwsim.compare import compare_additions
@@ -181,6 +182,28 @@ def load_integer(path: str | Path) -> Graph:
     graph = formats.load(path)
     if isinstance(graph, FloatGraph):
         raise FileFormatError(str(path), "is a float graph, expected an integer graph", "quantize it first")
+    return graph
+
+
+def join(
+    paths: Sequence[str | Path], out: str | Path, *, weights: Sequence[int] = (), names: Sequence[str] = ()
+) -> Graph:
+    """Join graph files that read the same input into one whose readouts decide together, and write it to `out`.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        Two graph files or more.
+    out : path
+        Graph file.
+    weights : sequence of int, optional
+        One for each file: what each of its output spikes counts for.
+    names : sequence of str, optional
+        One for each file, put before the names of its nodes; by default those of the files, without suffix.
+    """
+    _require_place_for(out, "graph")
+    graph = join_graphs([load_integer(path) for path in paths], names or [Path(p).stem for p in paths], weights=weights)
+    formats.save(graph, out)
     return graph
 
 
