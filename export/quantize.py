@@ -26,6 +26,7 @@ from spikegraph.export.errors import ChipError
 from spikegraph.export.fixed import IntegerFormat
 from spikegraph.export.float_graph import FloatGraph, FloatPopulation, FloatProjection
 from spikegraph.export.graph import PROJECTIONS, Graph, Population, Projection
+from spikegraph.export.split import split_populations
 
 
 def kept_share(tau: Any, dt: float) -> Any:
@@ -118,6 +119,12 @@ def shared_scale(scales: Sequence[Any], weight_exp: IntegerFormat, smallest: Any
     return base, exponents
 
 
+def folds(kind: str, v_threshold: Any) -> bool:
+    """Tell whether the synapses onto each neuron can be divided by its threshold: see `fold_threshold`."""
+    own = kind in ("Dense", "Sparse", "OneToOne") or (kind == "Conv2d" and v_threshold.ndim == 1)
+    return own or bool(v_threshold.min() == v_threshold.max())
+
+
 def fold_threshold(kind: str, weight: Any, v_threshold: Any, indices: Any = None) -> Any:
     """Divide the synapses onto each neuron by its threshold, for chips whose populations share one threshold.
 
@@ -136,6 +143,11 @@ def fold_threshold(kind: str, weight: Any, v_threshold: Any, indices: Any = None
     ChipError
         The projection shares weights between neurons whose thresholds differ.
     """
+    if not folds(kind, v_threshold):
+        what = "shares weights between neurons whose thresholds differ, and the chip shares thresholds"
+        raise ChipError(
+            kind, what, "train with one threshold per layer or channel, or choose a chip with one per neuron"
+        )
     if kind == "Dense":
         return weight / v_threshold.reshape(-1, 1)
     if kind == "Conv2d" and v_threshold.ndim == 1:
@@ -145,10 +157,7 @@ def fold_threshold(kind: str, weight: Any, v_threshold: Any, indices: Any = None
     if kind == "OneToOne":
         one_per_channel = weight.ndim == 1 and v_threshold.ndim == 3
         return (weight.reshape(-1, 1, 1) if one_per_channel else weight) / v_threshold
-    if v_threshold.min() == v_threshold.max():
-        return weight / v_threshold.reshape(-1)[0]
-    what = "shares weights between neurons whose thresholds differ, and the chip shares thresholds"
-    raise ChipError(kind, what, "train with one threshold per layer or channel, or choose a chip with one per neuron")
+    return weight / v_threshold.reshape(-1)[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +182,8 @@ class PopulationError:
 
     Those of the decays are shares of the state, per step.
 
-    `folded` says that thresholds per neuron or channel were moved into the weights.
+    `folded` says that thresholds per neuron or channel were moved into the weights; `parts` is the number of
+    populations that it was split into, each of neurons that are alike in what the chip shares.
     """
 
     threshold_error: float
@@ -181,6 +191,13 @@ class PopulationError:
     decay_u_error: float
     decay_v_error: float
     folded: bool
+    parts: int = 1
+
+    @property
+    def rewrite(self) -> str:
+        """What was rewritten, exactly, because the chip shares it; "" if nothing was."""
+        said = ["thresholds folded into weights"] if self.folded else []
+        return ", ".join(said + ([f"split into {self.parts} populations"] if self.parts > 1 else []))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +216,10 @@ class QuantizationReport:
 def quantize(graph: FloatGraph, chip: Chip, *, fit_clip: bool = False) -> tuple[Graph, QuantizationReport]:
     """Turn a float graph into an integer graph that is legal on `chip`.
 
+    Where a chip shares thresholds, decays or bias exponents among the neurons of a population, thresholds that differ
+    are folded into the weights if they can be; a population that differs even then is split (`split_populations`),
+    which renames it and its projections.
+
     Parameters
     ----------
     graph : FloatGraph
@@ -214,9 +235,8 @@ def quantize(graph: FloatGraph, chip: Chip, *, fit_clip: bool = False) -> tuple[
     Raises
     ------
     GraphError
-        The float graph is not legal, or the chip cannot hold its structure (reset mode, delay, …).
-    ChipError
-        Thresholds per neuron that the chip can neither hold nor have folded into weights.
+        The float graph is not legal, or the chip cannot hold its structure (reset mode, delay, …), or not what differs
+        between neurons of a population that cannot be split.
     """
     require_legal(graph)
     populations: dict[str, Population] = {}
@@ -246,7 +266,10 @@ def quantize(graph: FloatGraph, chip: Chip, *, fit_clip: bool = False) -> tuple[
         readout=graph.readout,
         provenance={**graph.provenance, "chip": chip.name, "weight_bits": weight_bits_of(chip)},
     )
+    integer, parts = split_populations(integer, chip)
     require_legal(integer, chip)
+    for name, of in parts.items():
+        population_errors[name] = replace(population_errors[name], parts=len(of))
     ordered = {name: projection_errors[name] for name in graph.projections}
     return integer, QuantizationReport(chip=chip.name, projections=ordered, populations=population_errors)
 
@@ -263,10 +286,13 @@ def _folded(
     if not chip.threshold_mant.shared or v_threshold.ndim == 0:
         return incoming, population
     each, bias = per_neuron(v_threshold, population.shape), per_neuron(population.bias, population.shape)
-    weights = {}
-    for name, p in incoming.items():
-        divisor = v_threshold if p.kind == "Conv2d" else each
-        weights[name] = fold_threshold(p.kind, p.weight, divisor, getattr(p, "indices", None))
+    divisors = {name: v_threshold if p.kind == "Conv2d" else each for name, p in incoming.items()}
+    if not all(folds(p.kind, divisors[name]) for name, p in incoming.items()):
+        return incoming, population  # to be split
+    weights = {
+        name: fold_threshold(p.kind, p.weight, divisors[name], getattr(p, "indices", None))
+        for name, p in incoming.items()
+    }
     folded = replace(population, v_threshold=np.ones((), v_threshold.dtype), bias=bias / each)
     return {name: replace(p, weight=weights[name]) for name, p in incoming.items()}, folded
 

@@ -199,7 +199,7 @@ def export(run: Path, out: Path, as_json: bool, **options: Any) -> None:
         ],
     )
     _table(
-        ["population", "threshold error", "bias error", "decay_u error", "decay_v error", "thresholds folded"],
+        ["population", "threshold error", "bias error", "decay_u error", "decay_v error", "rewritten"],
         [
             [
                 name,
@@ -207,7 +207,7 @@ def export(run: Path, out: Path, as_json: bool, **options: Any) -> None:
                 f"{p.bias_error:.2%}",
                 f"{p.decay_u_error:.1g}",
                 f"{p.decay_v_error:.1g}",
-                "yes" if p.folded else "no",
+                p.rewrite or "nothing",
             ]
             for name, p in report.populations.items()
         ],

@@ -25,6 +25,7 @@ from spikegraph.export.hdf5 import graph_checksum
 from spikegraph.export.join import join as join_graphs
 from spikegraph.export.order import depths
 from spikegraph.export.quantize import QuantizationReport, quantize, weight_bits_of
+from spikegraph.export.split import split_execution
 from spikegraph.hwsim.compare import compare_additions
 from spikegraph.hwsim.cost import Cost, cost_of
 from spikegraph.hwsim.counts import Until
@@ -490,4 +491,4 @@ def _torch_place(graph: Graph, run: str | Path | None) -> Place:
     chip = str(graph.provenance["chip"])
     bits = graph.provenance["weight_bits"] if chip == "generic" else None
     network.compute_in(load_chip(chip, weight_bits=bits))  # also what was trained in floats, or for another chip
-    return lambda _, rasters: execute(network, rasters)
+    return lambda split, rasters: split_execution(execute(network, rasters), split)

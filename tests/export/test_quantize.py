@@ -495,9 +495,42 @@ def test_a_decay_per_neuron_or_channel() -> None:
     assert quantize(graph, CHIPS["loihi2"])[0].populations["n"].decay_v.tolist() == [1612, 0]
 
 
+def test_populations_that_a_chip_cannot_hold_are_split() -> None:
+    """Thresholds per neuron of a convolution, decays per channel of a dense one: each rewrite is named."""
+    rng = np.random.default_rng(5)
+    threshold = np.where(rng.random((2, 4, 4)) < 0.3, 1.5, 1.0)
+    graph = FloatGraph(
+        inputs={"in": Input(shape=(1, 4, 4))},
+        populations={
+            "conv": FloatPopulation(shape=(2, 4, 4), v_threshold=threshold),
+            "dense": FloatPopulation(shape=(6,), v_threshold=np.arange(6) + 1.0, tau_mem=[1e-3, 2e-3] * 3),
+            "out": FloatPopulation(shape=(3,), v_threshold=[1.0, 2.0, 3.0]),
+        },
+        projections={
+            "a": FloatConv2d(source="in", target="conv", weight=rng.normal(size=(2, 1, 3, 3)), padding=1),
+            "b": FloatDense(source="conv", target="dense", weight=rng.normal(size=(6, 32))),
+            "c": FloatDense(source="dense", target="out", weight=rng.normal(size=(3, 6))),
+        },
+        outputs={"out": Output(population="out")},
+        n_steps=8,
+    )
+    integer, report = quantize(graph, CHIPS["loihi1"])
+    assert {name: p.rewrite for name, p in report.populations.items()} == {
+        "conv": "split into 2 populations",
+        "dense": "thresholds folded into weights, split into 2 populations",
+        "out": "thresholds folded into weights",
+    }
+    assert list(integer.populations) == ["conv.0", "conv.1", "dense.0", "dense.1", "out"]
+    assert integer.populations["dense.1"].decay_v == 1612
+    mants = [int(integer.populations[f"conv.{k}"].threshold_mant) for k in (0, 1)]
+    assert max(mants) == pytest.approx(1.5 * min(mants), rel=0.01)
+    whole, _ = quantize(graph, CHIPS["loihi2"])
+    assert list(whole.populations) == ["conv", "dense", "out"]
+
+
 def test_decays_that_the_chip_shares_are_refused() -> None:
     graph = net(dense(np.ones((4, 6))), population=FloatPopulation(shape=(4,), tau_mem=[1e-3, 2e-3, 3e-3, 4e-3]))
-    what = "n: decay_v has 4 values, but a population shares one on Intel Loihi 1; quantize for this chip, or split"
+    what = "n: decay_v differs between neurons, and a population shares one on Intel Loihi 1; output 'out' taps it"
     with pytest.raises(GraphError, match=what):
         quantize(graph, CHIPS["loihi1"])
     alike = FloatPopulation(shape=(4,), tau_mem=np.full(4, 2e-3))
@@ -642,6 +675,8 @@ def test_shared_weights_fold_only_into_equal_thresholds(p: Any, granularity: tup
     with pytest.raises(
         ChipError, match=f"{p.kind}: shares weights between neurons whose thresholds differ.*; train with"
     ):
+        fold_threshold(p.kind, p.weight, different)
+    with pytest.raises(GraphError, match=r"n: threshold_mant differs between neurons.*; output 'out' taps it"):
         quantize(graph(different), CHIPS["loihi1"])
     integer, _ = quantize(graph(np.full(granularity, 2.0)), CHIPS["loihi1"])
     assert integer.projections["p0"].weight.flat[0] == 254
