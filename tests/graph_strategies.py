@@ -2,17 +2,20 @@
 
 `cases()` draws a small legal graph of any kind of node with input to run it on: every projection kind, delays,
 recurrence, skips, refractory periods, spike limits, parameters per neuron and per channel, graded input, odd shapes,
-and numbers that wrap and saturate. A target that holds less draws from `cases(features=...)`.
+binary weights, joint readouts, and numbers that wrap and saturate. A target that holds less draws from
+`cases(features=...)`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from hypothesis import strategies as st
 
+from spikegraph.export.coding import Readout
 from spikegraph.export.connectivity import Array, Shape
 from spikegraph.export.graph import (
     Conv2d,
@@ -39,6 +42,8 @@ FEATURES = frozenset(
         "graded",
         "extreme",  # numbers at the ends of their ranges: u wraps and v saturates
         "images",  # (c, h, w) shapes
+        "binary",  # weights of one magnitude, of either sign and never 0
+        "readouts",  # several outputs that decide together, of several neurons a class
     }
 )
 
@@ -72,6 +77,8 @@ def _dims(draw: st.DrawFn, features: frozenset[str]) -> Shape:
 
 def _weight(draw: st.DrawFn, rng: np.random.Generator, shape: Shape, features: frozenset[str]) -> Array:
     largest = draw(st.sampled_from([1, 7, 127, 32767] if "extreme" in features else [1, 7, 127]))
+    if "binary" in features and draw(st.sampled_from([False, False, False, True])):
+        return np.asarray(rng.choice([-largest, largest], shape))
     weight = rng.integers(-largest - (largest > 1), largest + 1, shape)
     return np.asarray(weight * (rng.random(shape) < draw(st.sampled_from([1.0, 0.6]))))
 
@@ -230,13 +237,34 @@ def graphs(
             connect_any(source, target, draw(st.sampled_from([1, 1, 2, 3])))
     # The order in which nodes are written down must not matter.
     shuffled = {name: populations[name] for name in draw(st.permutations(list(populations)))}
-    return Graph(
+    graph = Graph(
         inputs=inputs,
         populations=shuffled,
         projections=projections,
         outputs={"out": Output(population=previous, variable=draw(st.sampled_from(["s", "v"])))},
         n_steps=draw(n_steps),
     )
+    # Not often: what is tapped is computed in another way by the native engine.
+    if "readouts" in features and draw(st.sampled_from([False, False, False, True])):
+        return joint(draw, graph, draw(st.sampled_from(["count", "first_spike"])))
+    return graph
+
+
+def joint(draw: Callable[[st.SearchStrategy[Any]], Any], graph: Graph, kind: Literal["count", "first_spike"]) -> Graph:
+    """Let any of the populations, whose sizes differ, decide together on one class or on as many as they share."""
+    read = draw(st.lists(st.sampled_from(sorted(graph.populations)), min_size=1, max_size=3))
+    sizes = [graph.populations[name].n for name in read]
+    n_classes = draw(st.sampled_from([n for n in range(1, min(sizes) + 1) if all(m % n == 0 for m in sizes)]))
+    names = ["out", *(f"out{k}" for k in range(1, len(read)))]
+    readout = Readout(
+        kind=kind,
+        output=names[0],
+        neurons_per_class=sizes[0] // n_classes,
+        joined=tuple(names[1:]),
+        weights=draw(st.sampled_from([(), tuple(range(1, len(read) + 1))])),
+    )
+    outputs = {name: Output(population=population) for name, population in zip(names, read, strict=True)}
+    return replace(graph, outputs=outputs, readout=readout)
 
 
 @st.composite

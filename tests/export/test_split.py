@@ -65,6 +65,7 @@ def test_random_graphs(case: Case, data: st.DataObject) -> None:
             for key, p in {**case.graph.projections, "more": more}.items()
         },
         outputs={"out": Output(population="read")},
+        readout=None,
     )
     split, parts = split_populations(graph, SHARING)
     for population in split.populations.values():

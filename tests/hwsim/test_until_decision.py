@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from graph_strategies import Case, cases
+from graph_strategies import Case, cases, joint
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -32,23 +32,6 @@ def decide(graph: Graph, result: BatchResult) -> Decision:
         [getattr(trace, name).reshape(*trace.s.shape[:2], -1) for trace in traces] for name in ("s", "v_before_reset")
     )
     return graph.readout.decide(s, v)
-
-
-def joint(graph: Graph, data: st.DataObject, kind: str) -> Graph:
-    """Let any of the populations, whose sizes differ, decide together on one class or on as many as they share."""
-    read = data.draw(st.lists(st.sampled_from(sorted(graph.populations)), min_size=1, max_size=3))
-    sizes = [graph.populations[name].n for name in read]
-    n_classes = data.draw(st.sampled_from([n for n in range(1, min(sizes) + 1) if all(m % n == 0 for m in sizes)]))
-    names = [f"out{k}" for k in range(len(read))]
-    readout = Readout(
-        kind=kind,  # type: ignore[arg-type]
-        output=names[0],
-        neurons_per_class=sizes[0] // n_classes,
-        joined=tuple(names[1:]),
-        weights=data.draw(st.sampled_from([(), tuple(range(1, len(read) + 1))])),
-    )
-    outputs = {name: Output(population=population) for name, population in zip(names, read, strict=True)}
-    return replace(graph, outputs=outputs, readout=readout)
 
 
 def assert_stops_as_the_reference_counts(graph: Graph, rasters: dict[str, np.ndarray]) -> None:
@@ -105,7 +88,7 @@ def test_random_pipelined_graphs(case: Case, data: st.DataObject) -> None:
 @given(case=cases(n_steps=st.integers(3, 12)), data=st.data())
 def test_several_outputs_that_decide_together(case: Case, data: st.DataObject) -> None:
     """In a pipeline a deeper output may fire later, and yet earlier in its own time."""
-    graph = joint(case.graph, data, data.draw(st.sampled_from(["first_spike", "first_spike", "count"])))
+    graph = joint(data.draw, case.graph, data.draw(st.sampled_from(["first_spike", "first_spike", "count"])))
     if data.draw(st.booleans()):
         try:
             graph = pipelined(graph)
