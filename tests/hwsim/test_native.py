@@ -66,6 +66,7 @@ def untapped(graph: Graph) -> Graph:
             "watched": Dense(source=source, target="watch", weight=np.zeros((1, n), np.int64)),
         },
         outputs={"out": Output(population="watch")},
+        readout=None,
     )
 
 
