@@ -16,6 +16,7 @@ from spikegraph.export import formats
 from spikegraph.export.coding import InputCoding, Readout
 from spikegraph.export.graph import Dense, Graph, Input, Output, Population
 from spikegraph.hwsim.profile import profile_names
+from spikegraph.hwsim.run_file import load_run
 
 
 def network(n_hidden: int = 200) -> Graph:
@@ -63,6 +64,32 @@ def run(net: Path) -> Path:
     ):
         assert part in result.stdout, part
     return path
+
+
+def test_an_ensemble_waits_for_its_deepest_member(net: Path, tmp_path: Path) -> None:
+    shallow = network(20)
+    relay = Dense(source="hidden", target="relay", weight=np.eye(20, dtype=int) * 2)
+    deep = replace(
+        shallow,
+        populations={**shallow.populations, "relay": Population(shape=(20,), threshold_mant=1)},
+        projections={**shallow.projections, "relay": relay, "b": replace(shallow.projections["b"], source="relay")},
+    )
+    for name, graph in (("shallow", shallow), ("deep", deep)):
+        formats.save(graph, tmp_path / f"{name}.h5")
+    files = [tmp_path / f"{name}.h5" for name in ("shallow", "deep", "joint", "run")]
+    assert call("join", *files[:2], "-o", files[2]).exit_code == 0
+    result = call("simulate", files[2], "--data", "digits:test", "--samples", 5, "--chip", "loihi1", "-o", files[3])
+    assert result.exit_code == 0, result.output
+    costs = json.loads(call("cost", files[3], "--profile", "loihi1-fit", "--json").stdout)
+    # A count is read after 8 steps; pixels → hidden → relay → out are 3 steps on a chip, without the relay 2.
+    assert costs["time"]["latency_steps"] == 8 + 3
+    run = load_run(files[3])
+    assert (run.output, run.depth) == ("deep.out", 3)
+    assert run.output_spikes is not None
+    assert run.output_spikes.shape == (5, 20)
+    spikes = {name: run.counts.window["spikes"][f"{name}.out"] for name in ("shallow", "deep")}
+    assert run.output_spikes[:, :10].sum(axis=1).tolist() == spikes["shallow"].tolist()
+    assert run.output_spikes[:, 10:].sum(axis=1).tolist() == spikes["deep"].tolist()
 
 
 def test_simulate_reports_placement_and_costs_as_json(net: Path, run: Path) -> None:

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from spikegraph.export.chips import load_chip
 from spikegraph.export.graph import Dense, Graph, Input, Output, Population
+from spikegraph.export.split import split_populations
 from spikegraph.hwsim.program import compile_program
 from spikegraph.hwsim.reference import run_reference
 from spikegraph.targets.lava import LavaRefusalError, plan_lava, run_lava
@@ -98,6 +100,21 @@ def test_u_wraps_and_v_saturates():
     assert counts["saturations"]["a"].sum() > 0
     # (s, u, v) × 2 neurons × 12 steps × 3 samples = 216
     assert require_identical(graph, rasters).n_compared == 216
+
+
+def test_binary_weights_and_a_split_population(make_graph, make_rasters):
+    """Lava has one threshold and decay a process; a population in parts has one each, and ±1 becomes ±2 >> 1."""
+    weight = np.array([[1, -1, 1, 1], [1, 1, 1, -1], [-1, 1, 1, 1]])
+    graph = make_graph({"threshold_mant": [2, 1, 2], "decay_v": [200, 9, 200]}, {"weight": weight})
+    with pytest.raises(LavaRefusalError, match="a: decay_v has 2 values"):
+        plan_lava(graph)
+    split, _ = split_populations(graph, load_chip("loihi1"))
+    assert plan_lava(split).rewrites[0] == "p.0: weights doubled, weight_exp 0 → -1 (exact)"
+    rasters = make_rasters(split)
+    require_identical(split, rasters)
+    spikes = run_reference(compile_program(split), rasters).per_step["spikes"]
+    assert spikes["a.0"].sum() > 0
+    assert spikes["a.1"].sum() > 0
 
 
 def test_longest_skip_and_silent_population(make_graph, make_rasters):
