@@ -7,6 +7,7 @@ do not depend on the batch it is in, nor on which machine runs it.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -190,6 +191,10 @@ class Readout:
     neurons_per_class: int = field(default=1, metadata=ADDED)
     joined: tuple[str, ...] = field(default=(), metadata=ADDED)
     weights: tuple[int, ...] = field(default=(), metadata=ADDED)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "joined", tuple(self.joined))
+        object.__setattr__(self, "weights", tuple(operator.index(weight) for weight in self.weights))
 
     @property
     def outputs(self) -> tuple[str, ...]:

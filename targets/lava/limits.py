@@ -46,7 +46,7 @@ def _neuron(where: str, population: Population) -> Iterator[Problem]:
         n_values = len(np.unique(getattr(population, parameter)))
         if n_values > 1:
             what = f"{parameter} has {n_values} values, but a Lava process has one {name}"
-            yield Problem(where=where, what=what, remedy="quantize for loihi1, which folds or splits, or with one value")
+            yield Problem(where=where, what=what, remedy="quantize for loihi1: it folds or splits, or train with one")
     if (population.decay_v == fixed.DECAY_ONE).any():
         what = f"decay_v = {fixed.DECAY_ONE} does not fit Lava's 12-bit dv"
         yield Problem(where=where, what=what, remedy=f"use at most {fixed.DECAY_ONE - 1}")
