@@ -16,7 +16,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from spikegraph.export import fixed
-from spikegraph.export.check import bounds
+from spikegraph.export.bounds import bounds
 from spikegraph.export.connectivity import Array
 from spikegraph.hwsim.counts import QUANTITIES
 from spikegraph.hwsim.kernel import Population, Projection, Source

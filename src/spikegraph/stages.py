@@ -15,7 +15,8 @@ import numpy as np
 
 from spikegraph import __version__
 from spikegraph.export import formats
-from spikegraph.export.check import Bounds, bounds, problems
+from spikegraph.export.bounds import Bounds, bounds
+from spikegraph.export.check import problems
 from spikegraph.export.chips import load_chip
 from spikegraph.export.container import container_kind
 from spikegraph.export.errors import FileFormatError, GraphError, OptionError, Problem, TargetError

@@ -8,7 +8,7 @@ import networkx as nx
 import numpy as np
 
 from spikegraph.export import fixed
-from spikegraph.export.check import Bounds, bounds
+from spikegraph.export.bounds import Bounds, bounds
 from spikegraph.export.errors import Problem, TargetError
 from spikegraph.export.graph import Dense, Graph, Population, Projection
 from spikegraph.targets.lava.weights import fitted
