@@ -74,7 +74,8 @@ def read_progress(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             progress: dict[str, Any] = json.loads(file.metadata()["progress"])
         sizes = [*progress["pixels"], progress["n_classes"]]
-        if not (_are_epochs(progress["history"]) and len(sizes) > 1 and all(_is_size(size) for size in sizes)):
+        sound = len(sizes) > 1 and all(map(_is_size, sizes)) and _is_scale(progress.get("scaler"))
+        if not (_are_epochs(progress["history"]) and sound):
             raise ValueError("its progress is not a training run's")
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         message = str(error).splitlines()[0]
@@ -91,6 +92,16 @@ def _are_epochs(history: object) -> bool:
 
 def _is_share(value: object) -> bool:
     return isinstance(value, int | float) and 0 <= value <= 1
+
+
+def _is_scale(value: object) -> bool:
+    """Tell whether it is the state of torch's GradScaler, or none."""
+    fields = {"scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker"}
+    return value is None or (
+        isinstance(value, dict)
+        and value.keys() == fields
+        and all(isinstance(number, int | float) for number in value.values())
+    )
 
 
 def _is_size(value: object) -> bool:

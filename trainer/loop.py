@@ -30,12 +30,14 @@ from spikegraph.trainer.losses import LOSSES
 from spikegraph.trainer.lower import lower
 from spikegraph.trainer.network import SpikingNetwork
 from spikegraph.trainer.objective import Objective
-from spikegraph.trainer.optimisation import learning_rate, make_optimizer
+from spikegraph.trainer.optimisation import Stepper, learning_rate
+from spikegraph.trainer.processes import Processes, processes
 from spikegraph.trainer.recipe import Recipe, load_recipe
 from spikegraph.trainer.stopping import best_epoch, is_over, kept_epoch
 
 CHECKPOINT, RECIPE, LOG, SUMMARY = "checkpoint.safetensors", "recipe.toml", "log.csv", "summary.json"
 Progress = Callable[[str, int, int], None]
+_ALONE = Processes(rank=0, size=1, device=torch.device("cpu"))
 _WORTH_THREADS = 1 << 24  # multiplications in a layer; below, threads cost more than they bring
 
 
@@ -46,19 +48,17 @@ class TrainingRun:
     ----------
     recipe : Recipe
     data : DataSet
-    device : str
-        "cpu" or "cuda".
+    workers : Processes
+        This process, its device, and those that train with it.
 
     Raises
     ------
-    OptionError
-        There is no such device.
     GraphError
         The chip cannot hold such a network.
     """
 
-    def __init__(self, recipe: Recipe, data: DataSet, device: str = "cpu") -> None:
-        self.recipe, self.data, self.device = recipe, data, _checked_device(device)
+    def __init__(self, recipe: Recipe, data: DataSet, workers: Processes = _ALONE) -> None:
+        self.recipe, self.data, self.workers, self.device = recipe, data, workers, workers.device
         self.network = build_network(recipe, data.train.x.shape[1:], data.n_classes).to(self.device)
         loss = LOSSES[recipe.training.loss]
         self.objective = Objective(self.network, readout_of(recipe), recipe.coding.n_steps, loss=loss)
@@ -67,8 +67,8 @@ class TrainingRun:
         self.held_out, self.used = np.sort(order[:n_validation]), np.sort(order[n_validation:])
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}  # the network's state in its best epoch, where that is to be kept
-        self.trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        self.optimizer = make_optimizer(recipe.training, self.trained)
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        self.stepper = Stepper(recipe.training, trained, self.device)
         if recipe.chip is not None:  # what the chip cannot hold is refused now, not after training
             graph = lower(self.network, n_steps=recipe.coding.n_steps, coding=self.coding, readout=readout_of(recipe))
             quantize(graph, recipe.chip)
@@ -83,7 +83,9 @@ class TrainingRun:
         if self.recipe.training.keep == "best":
             load_checkpoint(checkpoint, self.network, part="best")
             self.best = self._state()
-        self.history = load_checkpoint(checkpoint, self.network, self.optimizer)["history"]
+        progress = load_checkpoint(checkpoint, self.network, self.stepper.optimizer)
+        self.history = progress["history"]
+        self.stepper.scaler.load_state_dict(progress.get("scaler", {}))
 
     def train(self, folder: Path, progress: Progress) -> dict[str, Any]:
         """Train to the end, with a checkpoint in `folder` after every epoch; return the summary.
@@ -99,18 +101,22 @@ class TrainingRun:
 
     def _train(self, folder: Path, progress: Progress) -> dict[str, Any]:
         settings = self.recipe.training
+        first = self.workers.is_first  # it alone writes
         log = CsvLog(folder / LOG, resume=bool(self.history))
+        self.in_training = self.workers.wrap(self.objective)
         while not is_over(settings, self.history):
             start = time.perf_counter()
             self.history.append(self._finished_epoch(len(self.history), progress))
             if settings.keep == "best" and best_epoch(self.history) == len(self.history) - 1:
                 self.best = self._state()
-            sizes = {"pixels": self.data.train.x.shape[1:], "n_classes": self.data.n_classes}
-            progress_so_far = {"history": self.history, **sizes}
-            save_checkpoint(folder / CHECKPOINT, self.network, self.optimizer, progress_so_far, self.best)
             log.seconds[len(self.history)] = f"{time.perf_counter() - start:.1f}"
-            log.write(self.history)
-        log.write(self.history)  # a run that was stopped right after its last checkpoint lacks a line
+            if first:
+                save_checkpoint(
+                    folder / CHECKPOINT, self.network, self.stepper.optimizer, self._progress_so_far(), self.best
+                )
+                log.write(self.history)
+        if first:
+            log.write(self.history)  # a run that was stopped right after its last checkpoint lacks a line
         if settings.keep == "best":
             self.network.load_state_dict(self.best)
         kept = self.history[kept_epoch(settings, self.history)]
@@ -122,8 +128,14 @@ class TrainingRun:
             "test_accuracy": self.accuracy(self.data.test, np.arange(len(self.data.test))),
             "n_test": len(self.data.test),
         }
-        write_whole(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
+        if first:
+            write_whole(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
         return summary
+
+    def _progress_so_far(self) -> dict[str, Any]:
+        sizes = {"pixels": self.data.train.x.shape[1:], "n_classes": self.data.n_classes}
+        scaler = self.stepper.scaler.state_dict()
+        return {"history": self.history, **sizes} | ({"scaler": scaler} if scaler else {})
 
     def _state(self) -> dict[str, Tensor]:
         """Return a copy of the network's parameters and buffers."""
@@ -139,7 +151,7 @@ class TrainingRun:
             raise SpikegraphError(f"epoch {epoch + 1}", what, "train with a smaller learning rate")
         return {
             "epoch": epoch + 1,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "learning_rate": self.stepper.optimizer.param_groups[0]["lr"],
             "loss": loss,
             "validation_accuracy": self.accuracy(self.data.train, self.held_out),
         }
@@ -156,26 +168,23 @@ class TrainingRun:
             for batch, start in enumerate(starts):
                 chosen = order[start : start + settings.batch_size]
                 x = _shifted(self.data.train.x[chosen], self.recipe.data.shift, random)
-                label = torch.from_numpy(self.data.train.label[chosen]).to(self.device)
-                loss = self.objective(self.objective.encode(x, chosen, coding), label)
-                self._step(loss, learning_rate(settings, epoch, (batch + 1) / len(starts)))
-                total += loss.detach().double() * len(chosen)
+                mine = self.workers.share(np.arange(len(chosen)))
+                # A process without a sample takes part with one that counts nothing.
+                weight, mine = len(mine) * self.workers.size / len(chosen), mine if len(mine) else np.zeros(1, int)
+                label = torch.from_numpy(self.data.train.label[chosen[mine]]).to(self.device)
+                encoded = self.objective.encode(x[mine], chosen[mine], coding)
+                with self.stepper.autocast():
+                    loss = self.in_training(encoded, label)
+                self.stepper.step(loss * weight, learning_rate(settings, epoch, (batch + 1) / len(starts)))
+                total += loss.detach().double() * weight * len(chosen) / self.workers.size
                 progress(f"epoch {epoch + 1}/{settings.epochs}", batch + 1, len(starts))
-        return float(total) / len(order)
-
-    def _step(self, loss: Tensor, rate: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self.recipe.training.gradient_clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.trained, self.recipe.training.gradient_clip)
-        self.optimizer.step()
+        self.workers.share_buffers(self.objective)
+        return self.workers.total(total)[0] / len(order)
 
     @contextmanager
     def _torch_seeded(self, epoch: int) -> Iterator[None]:
-        """Let torch's own random numbers (dropout) follow from (seed, epoch), and leave its state as it was."""
-        seed = np.random.default_rng([self.recipe.training.seed, 2, epoch]).integers(1 << 63)
+        """Let torch's own random numbers (dropout) follow from (seed, epoch, rank), and leave its state as it was."""
+        seed = np.random.default_rng([self.recipe.training.seed, 2, epoch, self.workers.rank]).integers(1 << 63)
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(int(seed))
             yield
@@ -183,12 +192,12 @@ class TrainingRun:
     def accuracy(self, split: Split, chosen: Array) -> float:
         """Share of samples that the network's own forward pass decides rightly, by the strict readout."""
         self.objective.eval()
-        n_correct = 0
-        for start in range(0, len(chosen), 512):
-            index = chosen[start : start + 512]
+        n_correct, mine = 0, self.workers.share(chosen)
+        for start in range(0, len(mine), 512):
+            index = mine[start : start + 512]
             decision = self.objective.decide(self.objective.encode(split.x[index], index, self.coding))
             n_correct += int(decision.correct(split.label[index]).sum())
-        return n_correct / len(chosen)
+        return self.workers.total(n_correct)[0] / len(chosen)
 
 
 @contextmanager
@@ -258,15 +267,27 @@ def train_recipe(
         if load_recipe(folder / RECIPE) != recipe:
             what = "holds a run with other settings"
             raise OptionError(str(folder), what, "resume with the settings of that run, or choose another --out")
-    run = TrainingRun(recipe, data, device)
+    with processes(_checked_device(device)) as workers:
+        run = TrainingRun(recipe, data, workers)
+        if workers.is_first:
+            _make_folder(folder, recipe)
+        if trained:
+            run.resume(folder / CHECKPOINT)
+        splits = (np.ascontiguousarray(part) for split in (data.train, data.test) for part in (split.x, split.label))
+        workers.require_alike(f"{recipe.to_toml()} {run.history}".encode(), *splits)
+        return run.train(folder, progress if workers.is_first else _silent)
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Show nothing."""
+
+
+def _make_folder(folder: Path, recipe: Recipe) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / RECIPE, recipe.to_toml())
     except OSError as error:
         raise OptionError(str(folder), f"cannot be written ({error})", "choose another --out") from error
-    if trained:
-        run.resume(folder / CHECKPOINT)
-    return run.train(folder, progress)
 
 
 def load_run(folder: Path) -> tuple[Recipe, SpikingNetwork]:

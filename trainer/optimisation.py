@@ -1,4 +1,4 @@
-"""Optimizers, and the learning rate: a function of the epoch, so that nothing of a schedule is stored or resumed."""
+"""Steps of an optimizer, and the learning rate: a function of the epoch, so that nothing of a schedule is stored."""
 
 from __future__ import annotations
 
@@ -6,9 +6,46 @@ import math
 from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from spikegraph.trainer.recipe import TrainingSection
+
+_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Stepper:
+    """Takes a step down the gradient of a loss: precision, clipping and the optimizer of a recipe.
+
+    Parameters
+    ----------
+    settings : TrainingSection
+    parameters : iterable of Parameter
+        Those that are trained.
+    device : torch.device
+    """
+
+    def __init__(self, settings: TrainingSection, parameters: Iterable[nn.Parameter], device: torch.device) -> None:
+        self.settings, self.parameters, self.device = settings, list(parameters), device
+        self.optimizer = make_optimizer(settings, self.parameters)
+        # Small gradients vanish in float16, so that the loss is scaled up, and the gradients down again.
+        self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "float16")
+
+    def autocast(self) -> torch.autocast:
+        """Return a context in which weighted sums have the recipe's precision; whole numbers stay exact."""
+        dtype = _PRECISIONS[self.settings.precision]
+        return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
+
+    def step(self, loss: Tensor, rate: float) -> None:
+        """Change the parameters by one step at this learning rate."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        if self.settings.gradient_clip is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
 
 
 def make_optimizer(settings: TrainingSection, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:

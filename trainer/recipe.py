@@ -108,6 +108,7 @@ class TrainingSection(_Section):
     decay_every: int | None = Field(default=None, ge=1, description="for schedule step: epochs between two factors")
     gradient_clip: Positive | None = Field(default=None, description="largest norm of all gradients together")
     loss: Literal["cross_entropy", "mse"] = "cross_entropy"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
     patience: Count | None = Field(default=None, description="epochs without a better validation accuracy")
     keep: Literal["last", "best"] = "last"
     seed: int = Field(default=0, ge=0, lt=1 << 63)
@@ -148,6 +149,13 @@ class Recipe(_Section):
         if self.network.readout == "membrane" and self.chip is not None and "none" not in self.chip.reset.modes:
             what = f"readout 'membrane' needs neurons without reset, which {self.chip.title} has not"
             raise ValueError(f"{what}; use readout 'count', or another chip")
+        return self
+
+    @model_validator(mode="after")
+    def _whole_numbers_are_exact(self) -> Recipe:
+        if self.training.precision != "float32" and self.chip is not None:
+            what = f"precision {self.training.precision!r} is for training in floats, and the whole numbers of"
+            raise ValueError(f"{what} {self.chip.title} are exact; use 'float32', or chip 'none'")
         return self
 
     @model_validator(mode="after")

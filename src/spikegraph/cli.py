@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
@@ -28,6 +29,7 @@ _TERMINAL = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 _MESSAGES = Console(stderr=True, highlight=False, soft_wrap=True)
 _EXTRAS = {"torch": "train", "safetensors": "train", "tomli_w": "train", "sklearn": "data", "pooch": "data"}
 _LOG_EVERY_S = 10
+_PROCESS = int(os.environ.get("RANK", 0))  # torchrun numbers the processes that train together
 _path = click.Path(path_type=Path)
 
 
@@ -53,7 +55,8 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except SpikegraphError as error:
-            _MESSAGES.print(f"spikegraph: {error}", markup=False)
+            process = f" (process {_PROCESS})" if _PROCESS else ""
+            _MESSAGES.print(f"spikegraph{process}: {error}", markup=False)
             sys.exit(error.exit_code)
         except ModuleNotFoundError as error:
             extra = _EXTRAS.get(str(error.name).partition(".")[0])
@@ -145,10 +148,12 @@ def main() -> None:
 @_json
 def train(recipe: str, out: Path, data_dir: Path | None, as_json: bool, **options: Any) -> None:
     """Train RECIPE (a name, or a TOML file) in the chip's arithmetic."""
-    if options["resume"] and not stages.is_started(out):
+    if options["resume"] and not _PROCESS and not stages.is_started(out):
         _MESSAGES.print(f"note: {out} holds no checkpoint to go on from; training starts at the first epoch")
     with _progress() as progress:
         summary = stages.train(recipe, out, data=data_dir, progress=progress, **options)
+    if _PROCESS:
+        return  # the first one speaks for all
     if as_json:
         _print_json(summary)
         return

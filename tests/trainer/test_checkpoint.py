@@ -131,6 +131,7 @@ def test_there_is_none(tmp_path):
         {"progress": json.dumps({**PROGRESS, "pixels": [1, 0, 4]})},
         {"progress": json.dumps({**PROGRESS, "pixels": [1, 2.5, 4]})},
         {"progress": json.dumps({**PROGRESS, "n_classes": 0})},
+        {"progress": json.dumps({**PROGRESS, "scaler": {"scale": 8}})},
     ],
 )
 def test_foreign_safetensors(saved, metadata):

@@ -59,6 +59,7 @@ SETTINGS = {
     "SGD, the best epoch": {
         "training": {"optimizer": "sgd", "momentum": 0.9, "learning_rate": 0.1, "keep": "best", "gradient_clip": 0.5}
     },
+    "float16": {"quantization": {"chip": "none"}, "training": {"precision": "float16", "gradient_clip": 1.0}},
     "SGD without momentum, warm-up": {"training": {"optimizer": "sgd", "warmup_epochs": 2}},
     "Adam, in steps, MSE, patience": {
         "training": {
@@ -402,7 +403,7 @@ def test_digits_in_a_few_epochs(tmp_path):
 def test_each_batch_has_the_learning_rate_of_its_place(tmp_path, tiny, make_recipe):
     """Three batches an epoch: the warm-up climbs with each, the cosine falls with each epoch."""
     run, rates = TrainingRun(make_recipe(training={"warmup_epochs": 1, "epochs": 4}), tiny), []
-    run.train(tmp_path, lambda *_: rates.append(run.optimizer.param_groups[0]["lr"]))
+    run.train(tmp_path, lambda *_: rates.append(run.stepper.optimizer.param_groups[0]["lr"]))
     assert rates == pytest.approx([0.01 / 3, 0.02 / 3, 0.01] + [0.01] * 3 + [0.0075] * 3 + [0.0025] * 3)
     logged = csv.DictReader((tmp_path / LOG).read_text().splitlines())
     assert [float(row["learning_rate"]) for row in logged] == rates[2::3]
@@ -459,17 +460,39 @@ def test_gradients_are_clipped_all_together(tmp_path, tiny, make_recipe, monkeyp
     """With plain SGD at a constant rate 0.1 a step is no longer than 0.1 · 1e-3."""
     settings = {"optimizer": "sgd", "schedule": "constant", "learning_rate": 0.1, "gradient_clip": 1e-3, "epochs": 1}
     run = TrainingRun(make_recipe(training=settings), tiny)
-    before = torch.cat([p.detach().flatten() for p in run.trained])
+    before = torch.cat([p.detach().flatten() for p in run.stepper.parameters])
     lengths = []
 
     def note(*_):
         nonlocal before
-        after = torch.cat([p.detach().flatten() for p in run.trained])
+        after = torch.cat([p.detach().flatten() for p in run.stepper.parameters])
         lengths.append(float((after - before).norm()))
         before = after
 
     run.train(tmp_path, note)
     assert lengths == pytest.approx([1e-4] * 3, rel=1e-2)  # three batches
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_mixed_precision_learns_and_keeps_float32_parameters(tmp_path, tiny, make_recipe, precision, monkeypatch):
+    recipe = make_recipe(quantization={"chip": "none"}, training={"epochs": 25, "precision": precision})
+    seen, linear = set(), torch.nn.functional.linear
+    monkeypatch.setattr(torch.nn.functional, "linear", lambda *a: seen.add(linear(*a).dtype) or linear(*a))
+    summary = train(recipe, tiny, tmp_path)
+    assert seen == {getattr(torch, precision), torch.float32}  # in training; in validation and test
+    assert summary["test_accuracy"] >= 0.8
+    assert {tensor.dtype for tensor in load_run(tmp_path)[1].state_dict().values()} == {torch.float32}
+
+
+def test_the_scale_of_float16_gradients_goes_on_where_it_was(tmp_path, tiny, make_recipe):
+    recipe = make_recipe(quantization={"chip": "none"}, training={"precision": "float16"})
+    run = TrainingRun(recipe, tiny)
+    run.stepper.scaler.load_state_dict(run.stepper.scaler.state_dict() | {"scale": 8.0})
+    run.train(tmp_path, lambda *_: None)
+    other = TrainingRun(recipe, tiny)
+    other.resume(tmp_path / CHECKPOINT)
+    assert other.stepper.scaler.state_dict() == run.stepper.scaler.state_dict()
+    assert (other.stepper.scaler.get_scale(), other.stepper.scaler._growth_tracker) == (8.0, 12)  # 12 steps
 
 
 class Dice(Objective):

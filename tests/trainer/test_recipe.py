@@ -139,6 +139,12 @@ def test_schedules_that_contradict(tmp_path):
             load_recipe(written(tmp_path, changed("training", **values)))
 
 
+def test_whole_numbers_are_exact(tmp_path):
+    raw = changed("quantization", chip="loihi1") | {"training": GOOD["training"] | {"precision": "bfloat16"}}
+    with pytest.raises(RecipeError, match="precision 'bfloat16' is for training in floats, and the whole numbers of"):
+        load_recipe(written(tmp_path, raw))
+
+
 def test_rates_need_spikes(tmp_path):
     raw = changed("network", readout="membrane") | {"training": GOOD["training"] | {"loss": "mse"}}
     with pytest.raises(RecipeError, match="loss 'mse' compares firing rates, which readout 'membrane' has not"):

@@ -1,0 +1,109 @@
+"""What test_processes.py lets torchrun start: a tiny recipe, trained by every process together.
+
+    torchrun --nproc_per_node=2 in_two_processes.py FOLDER
+
+Each process writes what it ended with to FOLDER/RANK.json and FOLDER/RANK.safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import save_file
+from torch import distributed
+
+from spikegraph.export.errors import SpikegraphError
+from spikegraph.trainer import loop
+from spikegraph.trainer.data import DataSet, Split
+from spikegraph.trainer.recipe import Recipe
+
+# 48 samples to train on, in batches of 47: the last has one sample, and the second process none.
+RECIPE = {
+    "name": "shared",
+    "data": {"set": "tiny", "validation": 0.2, "shift": 1},
+    "coding": {"n_steps": 4},
+    "network": {"layers": "6", "tau_mem": 5e-3, "v_threshold": 0.5},
+    "quantization": {"chip": "loihi1"},
+    "training": {"epochs": 3, "batch_size": 47, "learning_rate": 1e-2, "gradient_clip": 0.5},
+}
+
+
+def recipe() -> Recipe:
+    return Recipe.model_validate(RECIPE)
+
+
+def data() -> DataSet:
+    rng = np.random.default_rng(0)
+    splits = {
+        part: Split(name=part, x=rng.random((n, 1, 4, 4), np.float32), label=rng.integers(0, 3, n))
+        for part, n in (("train", 60), ("test", 21))
+    }
+    return DataSet(name="tiny", n_classes=3, **splits)
+
+
+def train(folder: Path, dataset: DataSet, progress: loop.Progress = lambda *_: None) -> object:
+    return loop.train_recipe(recipe(), dataset, folder, resume=True, device="cpu", progress=progress)
+
+
+class Stopped(BaseException):
+    """What stops both processes in the same moment."""
+
+
+def main(folder: Path, rank: int) -> None:
+    distributed.init_process_group("gloo")  # once: a group cannot be joined a second time
+    epoch_of, finish, runs = loop.TrainingRun._epoch, loop.TrainingRun.train, []
+
+    def noted(run: loop.TrainingRun, *arguments: object) -> object:
+        runs.append(run)
+        return finish(run, *arguments)  # type: ignore[arg-type]
+
+    def stop(run: loop.TrainingRun, epoch: int, progress: loop.Progress) -> float:
+        if epoch == 1:
+            raise Stopped
+        return epoch_of(run, epoch, progress)
+
+    def die(run: loop.TrainingRun, epoch: int, progress: loop.Progress) -> float:
+        if rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return epoch_of(run, epoch, progress)
+
+    shown: list[str] = []
+    loop.TrainingRun.train = noted  # type: ignore[method-assign,assignment]
+    summary = train(folder / "run", data(), lambda what, *_: shown.append(what))
+    loop.TrainingRun._epoch = stop  # type: ignore[method-assign]
+    with suppress(Stopped):
+        train(folder / "stopped", data())
+    distributed.barrier()  # the first may be writing its checkpoint yet
+    loop.TrainingRun._epoch = epoch_of  # type: ignore[method-assign]
+    train(folder / "stopped", data())
+    says = {"summary": summary, "lines shown": len(shown)}
+
+    other = data()
+    if rank == 1:
+        other = replace(other, test=replace(other.test, label=(other.test.label + 1) % 3))
+    try:
+        train(folder / "other", other)
+    except SpikegraphError as error:
+        says["other data"] = str(error)
+
+    save_file(runs[0].network.state_dict(), folder / f"{rank}.safetensors")
+    (folder / f"{rank}.json").write_text(json.dumps(says))
+
+    loop.TrainingRun._epoch = die  # type: ignore[method-assign]
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it to those that are left: let them speak first
+    try:
+        train(folder / "lost", data())
+    except SpikegraphError as error:
+        (folder / "lost.txt").write_text(str(error))
+        raise
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(os.environ["RANK"]))
