@@ -60,8 +60,13 @@ class TrainingRun:
     def __init__(self, recipe: Recipe, data: DataSet, workers: Processes = _ALONE) -> None:
         self.recipe, self.data, self.workers, self.device = recipe, data, workers, workers.device
         self.network = build_network(recipe, data.train.x.shape[1:], data.n_classes).to(self.device)
-        loss = LOSSES[recipe.training.loss]
-        self.objective = Objective(self.network, readout_of(recipe), recipe.coding.n_steps, loss=loss)
+        self.objective = Objective(
+            self.network,
+            readout_of(recipe),
+            recipe.coding.n_steps,
+            loss=LOSSES[recipe.training.loss],
+            additions_weight=recipe.training.additions_weight,
+        )
         order = np.random.default_rng([recipe.training.seed, 0]).permutation(len(data.train))
         n_validation = min(max(1, round(recipe.data.validation * len(order))), len(order) - 1)
         self.held_out, self.used = np.sort(order[:n_validation]), np.sort(order[n_validation:])
@@ -107,7 +112,7 @@ class TrainingRun:
         while not is_over(settings, self.history):
             start = time.perf_counter()
             self.history.append(self._finished_epoch(len(self.history), progress))
-            if settings.keep == "best" and best_epoch(self.history) == len(self.history) - 1:
+            if settings.keep == "best" and best_epoch(settings, self.history) == len(self.history) - 1:
                 self.best = self._state()
             log.seconds[len(self.history)] = f"{time.perf_counter() - start:.1f}"
             if first:
@@ -158,6 +163,9 @@ class TrainingRun:
 
     def _epoch(self, epoch: int, progress: Progress) -> float:
         settings = self.recipe.training
+        in_floats = self.recipe.chip is None or epoch < settings.float_epochs
+        if settings.float_epochs:
+            self.network.compute_in(None if in_floats else self.recipe.chip)
         self.objective.train()
         random = np.random.default_rng([settings.seed, 1, epoch])
         coding = InputCoding(kind=self.coding.kind, seed=int(random.integers(1 << 63)), max_value=self.coding.max_value)
@@ -173,7 +181,7 @@ class TrainingRun:
                 weight, mine = len(mine) * self.workers.size / len(chosen), mine if len(mine) else np.zeros(1, int)
                 label = torch.from_numpy(self.data.train.label[chosen[mine]]).to(self.device)
                 encoded = self.objective.encode(x[mine], chosen[mine], coding)
-                with self.stepper.autocast():
+                with self.stepper.autocast(in_floats):
                     loss = self.in_training(encoded, label)
                 self.stepper.step(loss * weight, learning_rate(settings, epoch, (batch + 1) / len(starts)))
                 total += loss.detach().double() * weight * len(chosen) / self.workers.size

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from spikegraph.export.coding import InputCoding, Readout
+from spikegraph.export.connectivity import Array
 from spikegraph.export.float_graph import (
     FloatConv2d,
     FloatDense,
@@ -71,6 +72,15 @@ def lower(
         readout=readout,
         provenance=provenance or {},
     )
+
+
+def fan_out(graph: FloatGraph) -> dict[str, Array]:
+    """Return how many synapses each neuron reaches, int64 in its population's shape, by name; inputs included."""
+    reached: dict[str, Array] = {}
+    for p in graph.projections.values():
+        synapses = p.fan_out(p.stored(), graph.shape_of(p.source), graph.shape_of(p.target))
+        reached[p.source] = reached.get(p.source, 0) + synapses.reshape(graph.shape_of(p.source))
+    return reached
 
 
 def _numpy(parameter: Tensor) -> np.ndarray[Any, np.dtype[Any]]:

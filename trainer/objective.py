@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from spikegraph.export.coding import Decision, InputCoding, Readout
 from spikegraph.export.connectivity import Array
-from spikegraph.trainer.losses import Loss, cross_entropy
-from spikegraph.trainer.network import SpikingNetwork
+from spikegraph.trainer.losses import Loss, cross_entropy, share_of_additions
+from spikegraph.trainer.lower import fan_out, lower
+from spikegraph.trainer.network import Activity, SpikingNetwork
 
 
 class Objective(nn.Module):
@@ -26,11 +27,25 @@ class Objective(nn.Module):
         Length of the window.
     loss : Loss
         Of the scores of the readout; see `spikegraph.trainer.losses`.
+    additions_weight : float
+        What the share of the synaptic additions weighs in the loss: how much accuracy to give for fewer additions.
     """
 
-    def __init__(self, network: SpikingNetwork, readout: Readout, n_steps: int, *, loss: Loss = cross_entropy) -> None:
+    def __init__(
+        self,
+        network: SpikingNetwork,
+        readout: Readout,
+        n_steps: int,
+        *,
+        loss: Loss = cross_entropy,
+        additions_weight: float = 0.0,
+    ) -> None:
         super().__init__()
         self.network, self.readout, self.n_steps, self.loss = network, readout, n_steps, loss
+        self.additions_weight = additions_weight
+        graph = lower(network, n_steps=n_steps)
+        device = next(network.parameters()).device
+        self.fan_out = {name: torch.from_numpy(each).to(device) for name, each in fan_out(graph).items()}
 
     def encode(self, x: Array, index: Array, coding: InputCoding) -> Tensor:
         """Turn samples (B, c, h, w) of 0…1 into what the network reads: a raster (T, B, *input_shape) of floats."""
@@ -40,11 +55,14 @@ class Objective(nn.Module):
 
     def forward(self, encoded: Tensor, label: Tensor) -> Tensor:
         """Return the loss of a batch; label is int64 (B,)."""
-        s, v_before_reset = self._read(encoded)
-        return self.loss(self._scores(s, v_before_reset), label, self.n_steps)
+        activity = self.network(encoded)
+        loss = self.loss(self._scores(*self._read(activity)), label, self.n_steps)
+        if self.additions_weight:
+            loss = loss + self.additions_weight * share_of_additions(activity.s, self.fan_out).to(loss.dtype)
+        return loss
 
-    def _read(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
-        activity, (name,) = self.network(encoded), self.network.outputs
+    def _read(self, activity: Activity) -> tuple[Tensor, Tensor]:
+        (name,) = self.network.outputs
         return activity.s[name], activity.v_before_reset[name]
 
     def _scores(self, s: Tensor, v_before_reset: Tensor) -> Tensor:
@@ -56,5 +74,5 @@ class Objective(nn.Module):
     @torch.no_grad()
     def decide(self, encoded: Tensor) -> Decision:
         """Decide by the strict readout, from the network's own forward pass."""
-        s, v_before_reset = self._read(encoded)
+        s, v_before_reset = self._read(self.network(encoded))
         return self.readout.decide(np.asarray(s.cpu() > 0), np.asarray(v_before_reset.cpu()))

@@ -30,10 +30,10 @@ class Stepper:
         # Small gradients vanish in float16, so that the loss is scaled up, and the gradients down again.
         self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "float16")
 
-    def autocast(self) -> torch.autocast:
-        """Return a context in which weighted sums have the recipe's precision; whole numbers stay exact."""
+    def autocast(self, in_floats: bool) -> torch.autocast:
+        """Return a context in which weighted sums of floats have the recipe's precision; whole numbers stay exact."""
         dtype = _PRECISIONS[self.settings.precision]
-        return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
+        return torch.autocast(self.device.type, dtype, enabled=in_floats and dtype != torch.float32)
 
     def step(self, loss: Tensor, rate: float) -> None:
         """Change the parameters by one step at this learning rate."""

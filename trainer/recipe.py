@@ -108,6 +108,8 @@ class TrainingSection(_Section):
     decay_every: int | None = Field(default=None, ge=1, description="for schedule step: epochs between two factors")
     gradient_clip: Positive | None = Field(default=None, description="largest norm of all gradients together")
     loss: Literal["cross_entropy", "mse"] = "cross_entropy"
+    additions_weight: float = Field(default=0.0, ge=0, le=1e6, description="of the share of additions in the loss")
+    float_epochs: int = Field(default=0, ge=0, description="first epochs that compute in floats, whatever the chip")
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     patience: Count | None = Field(default=None, description="epochs without a better validation accuracy")
     keep: Literal["last", "best"] = "last"
@@ -118,6 +120,11 @@ class TrainingSection(_Section):
         """Refuse a value that would do nothing, and a schedule that lacks one."""
         if self.momentum and self.optimizer != "sgd":
             raise ValueError(f"momentum is for optimizer 'sgd', and this one is {self.optimizer!r}")
+        if self.float_epochs >= self.epochs:
+            what = (
+                f"float_epochs is {self.float_epochs} and epochs is {self.epochs}: none is left in the chip's integers"
+            )
+            raise ValueError(what)
         for name, value, schedules in (
             ("decay", self.decay, ("step", "exponential")),
             ("decay_every", self.decay_every, ("step",)),
@@ -153,9 +160,11 @@ class Recipe(_Section):
 
     @model_validator(mode="after")
     def _whole_numbers_are_exact(self) -> Recipe:
-        if self.training.precision != "float32" and self.chip is not None:
+        if self.chip is None and self.training.float_epochs:
+            raise ValueError("training.float_epochs is for a chip, and chip 'none' trains in floats throughout")
+        if self.training.precision != "float32" and self.chip is not None and not self.training.float_epochs:
             what = f"precision {self.training.precision!r} is for training in floats, and the whole numbers of"
-            raise ValueError(f"{what} {self.chip.title} are exact; use 'float32', or chip 'none'")
+            raise ValueError(f"{what} {self.chip.title} are exact; use 'float32', chip 'none', or float_epochs")
         return self
 
     @model_validator(mode="after")

@@ -11,10 +11,24 @@ import pytest
 import torch
 
 from spikegraph.export.errors import FileFormatError, GraphError, OptionError, SpikegraphError
+from spikegraph.export.quantize import quantize
+from spikegraph.hwsim.simulate import simulate
 from spikegraph.trainer import loop
 from spikegraph.trainer.data import DataSet, Split, load_data
 from spikegraph.trainer.log import CsvLog
-from spikegraph.trainer.loop import CHECKPOINT, LOG, RECIPE, SUMMARY, TrainingRun, load_run, train_recipe
+from spikegraph.trainer.loop import (
+    CHECKPOINT,
+    LOG,
+    RECIPE,
+    SUMMARY,
+    TrainingRun,
+    input_coding,
+    load_run,
+    readout_of,
+    train_recipe,
+)
+from spikegraph.trainer.losses import additions
+from spikegraph.trainer.lower import lower
 from spikegraph.trainer.objective import Objective
 from spikegraph.trainer.recipe import load_recipe
 
@@ -60,6 +74,10 @@ SETTINGS = {
         "training": {"optimizer": "sgd", "momentum": 0.9, "learning_rate": 0.1, "keep": "best", "gradient_clip": 0.5}
     },
     "float16": {"quantization": {"chip": "none"}, "training": {"precision": "float16", "gradient_clip": 1.0}},
+    "floats, then integers": {
+        "network": {"layers": "3c3 mp2 do0.5 6", "batch_norm": True, "threshold_per": "channel"},
+        "training": {"float_epochs": 2, "keep": "best", "precision": "bfloat16", "additions_weight": 0.5},
+    },
     "SGD without momentum, warm-up": {"training": {"optimizer": "sgd", "warmup_epochs": 2}},
     "Adam, in steps, MSE, patience": {
         "training": {
@@ -493,6 +511,45 @@ def test_the_scale_of_float16_gradients_goes_on_where_it_was(tmp_path, tiny, mak
     other.resume(tmp_path / CHECKPOINT)
     assert other.stepper.scaler.state_dict() == run.stepper.scaler.state_dict()
     assert other.stepper.scaler.state_dict() | {"scale": 8.0, "_growth_tracker": 12} == run.stepper.scaler.state_dict()
+
+
+def test_floats_first_then_the_integers_of_the_chip(tmp_path, tiny, make_recipe):
+    run = TrainingRun(make_recipe(training={"float_epochs": 3}), tiny)
+    computed_in = []
+    run.train(tmp_path, lambda *_: computed_in.append(run.network.chip and run.network.chip.name))
+    assert computed_in == [None] * 9 + ["loihi1"] * 3  # three batches an epoch
+
+
+NETWORKS = {"dense": {"layers": "8"}, "conv": {"layers": "3c3 mp2 4c3 ap2 6", "v_threshold": 0.2}}
+
+
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=list(NETWORKS))
+@pytest.mark.parametrize("coding", [{}, {"kind": "direct", "max_value": 5}], ids=["rate", "direct"])
+def test_additions_are_those_that_the_simulator_counts(tiny, make_recipe, network, coding):
+    recipe = make_recipe(network=network, coding=coding, quantization={"chip": "generic"})
+    run = TrainingRun(recipe, tiny)
+    graph, _ = quantize(
+        lower(run.network, n_steps=5, coding=input_coding(recipe), readout=readout_of(recipe)), recipe.chip
+    )
+    x, index = tiny.test.x, np.arange(30)
+    encoded = run.objective.encode(x, index, run.coding)
+    counted = simulate(graph, [(x.reshape(30, *graph.inputs["input"].shape), tiny.test.label, index)])
+    run.network.eval()
+    with torch.no_grad():
+        of_all = 30 * additions(run.network(encoded).s, run.objective.fan_out)
+    assert round(float(of_all)) == round(30 * counted.counts.mean("sops")) > 0
+    assert float(of_all) == pytest.approx(round(float(of_all)), rel=1e-12)
+
+
+def test_a_weight_on_additions_makes_fewer(tmp_path, tiny, make_recipe):
+    def additions_of(weight):
+        run = TrainingRun(make_recipe(training={"additions_weight": weight, "epochs": 20}), tiny)
+        run.train(tmp_path, lambda *_: None)
+        encoded = run.objective.encode(tiny.test.x, np.arange(30), run.coding)
+        with torch.no_grad():
+            return float(additions(run.network(encoded).s, run.objective.fan_out))
+
+    assert additions_of(30.0) < 0.9 * additions_of(0.0)
 
 
 class Dice(Objective):

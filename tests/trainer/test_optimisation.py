@@ -94,6 +94,15 @@ def test_when_training_is_over(patience, accuracies, over):
 
 def test_the_first_of_the_best_is_kept():
     epochs = history(0.1, 0.7, 0.7, 0.3)
-    assert best_epoch(epochs) == 1
+    assert best_epoch(settings(), epochs) == 1
     assert kept_epoch(settings(keep="best"), epochs) == 1
     assert kept_epoch(settings(), epochs) == 3
+
+
+def test_epochs_in_floats_are_not_compared_with_those_in_integers():
+    recipe = settings(epochs=9, float_epochs=2, patience=1, keep="best")
+    assert not is_over(recipe, history(0.9, 0.1))
+    assert best_epoch(recipe, history(0.9, 0.1)) == 0  # no other yet
+    assert best_epoch(recipe, history(0.9, 0.1, 0.2)) == 2
+    assert not is_over(recipe, history(0.9, 0.1, 0.2))
+    assert is_over(recipe, history(0.9, 0.1, 0.2, 0.2))

@@ -145,6 +145,16 @@ def test_whole_numbers_are_exact(tmp_path):
         load_recipe(written(tmp_path, raw))
 
 
+def test_epochs_in_floats(tmp_path):
+    raw = changed("training", float_epochs=1, precision="bfloat16")
+    with pytest.raises(RecipeError, match="float_epochs is for a chip, and chip 'none' trains in floats throughout"):
+        load_recipe(written(tmp_path, raw))
+    assert load_recipe(written(tmp_path, raw | {"quantization": {"chip": "loihi2"}})).training.float_epochs == 1
+    raw["training"]["float_epochs"] = 2
+    with pytest.raises(RecipeError, match="float_epochs is 2 and epochs is 2: none is left"):
+        load_recipe(written(tmp_path, raw | {"quantization": {"chip": "loihi2"}}))
+
+
 def test_rates_need_spikes(tmp_path):
     raw = changed("network", readout="membrane") | {"training": GOOD["training"] | {"loss": "mse"}}
     with pytest.raises(RecipeError, match="loss 'mse' compares firing rates, which readout 'membrane' has not"):
