@@ -12,7 +12,7 @@ import numpy as np
 
 from spikegraph.export import fixed
 from spikegraph.export.chips import Chip, Parameter
-from spikegraph.export.coding import CODINGS, READOUT_WEIGHT, READOUTS, SEED, Readout
+from spikegraph.export.coding import CODINGS, READOUT_WEIGHT, READOUTS, SEED, STEP_US, Readout
 from spikegraph.export.connectivity import Array, Shape
 from spikegraph.export.errors import GraphError, Problem
 from spikegraph.export.fixed import IntegerFormat
@@ -147,7 +147,10 @@ def _coding(graph: Graph | FloatGraph) -> Iterator[Problem]:
         yield Problem(where="coding", what=what, remedy=f"use one of {', '.join(CODINGS)}")
     yield from _outside("coding", "seed", graph.coding.seed, SEED)
     yield from _outside("coding", "max_value", graph.coding.max_value, fixed.INPUT_VALUE)
-    sends = graph.coding.max_value if graph.coding.kind == "direct" else 1
+    yield from _outside("coding", "step_us", graph.coding.step_us, STEP_US)
+    sends = graph.coding.largest
+    if graph.coding.kind == "events" and sends < 1:
+        yield Problem(where="coding", what=f"max_value = {sends}", remedy="let a spike carry at least 1 event")
     for name, node in graph.inputs.items():
         if not min(node.min_value, 0) <= sends <= max(node.max_value, 0):
             what = f"the coding sends {sends}, but its spikes carry {node.min_value}…{node.max_value}"

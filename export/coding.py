@@ -18,13 +18,15 @@ from spikegraph.export.connectivity import ADDED, Array
 from spikegraph.export.errors import OptionError
 from spikegraph.export.events import Events
 from spikegraph.export.fixed import IntegerFormat
+from spikegraph.export.recordings import Recordings
 
-CodingKind = Literal["rate", "direct", "first_spike"]
+CodingKind = Literal["rate", "direct", "first_spike", "events"]
 ReadoutKind = Literal["count", "membrane", "first_spike"]
 CODINGS: tuple[CodingKind, ...] = get_args(CodingKind)
 READOUTS: tuple[ReadoutKind, ...] = get_args(ReadoutKind)
 SEED = IntegerFormat(minimum=0, maximum=(1 << 64) - 1)
 READOUT_WEIGHT = IntegerFormat(minimum=1, maximum=(1 << 15) - 1)
+STEP_US = IntegerFormat(minimum=0, maximum=(1 << 31) - 1)
 _ONE = 1 << 16
 
 
@@ -41,31 +43,40 @@ def _bernoulli(x: Array, index: int, n_steps: int, seed: int, out: Array) -> Non
 
 @dataclass(frozen=True, kw_only=True)
 class InputCoding:
-    """How pixels become spikes.
+    """How pixels, or an event camera's recordings, become spikes.
 
     - `rate`: in every step a spike with probability x (Bernoulli, in units of 2^-16).
     - `direct`: in every step the integer round(x · max_value), a graded spike.
     - `first_spike`: one spike at step round((1 - x)(n_steps - 1)); x = 0 stays silent.
+    - `events`: in every step the number of a recording's events, at most max_value (see `Recordings.steps`).
 
     Parameters
     ----------
-    kind : "rate", "direct" or "first_spike"
+    kind : "rate", "direct", "first_spike" or "events"
     seed : int, 0…2^64 - 1
         For `rate`.
     max_value : int
-        For `direct`: the integer that stands for x = 1.
+        For `direct`: the integer that stands for x = 1. For `events`: the most that a spike carries.
+    step_us : int
+        For `events`: length of a step in µs; 0 divides each recording into n_steps of equal length.
     """
 
     kind: CodingKind
     seed: int = 0
     max_value: int = 1
+    step_us: int = field(default=0, metadata=ADDED)
 
-    def encode(self, x: Array, index: Array, n_steps: int) -> Array:
+    @property
+    def largest(self) -> int:
+        """The largest integer that a spike carries."""
+        return self.max_value if self.kind in ("direct", "events") else 1
+
+    def encode(self, x: Array | Recordings, index: Array, n_steps: int) -> Array:
         """Turn samples into an integer raster.
 
         Parameters
         ----------
-        x : ndarray of float32 (B, *shape), values 0…1
+        x : ndarray of float32 (B, *shape), values 0…1; for `events` Recordings of that shape
         index : ndarray of int (B,)
             Index of each sample in its data set; with the seed it fixes the random numbers.
         n_steps : int
@@ -77,8 +88,10 @@ class InputCoding:
         Raises
         ------
         OptionError
-            A value is not finite or lies outside 0…1.
+            A value is not finite or lies outside 0…1; recordings are given to a code of pixels, or pixels to `events`.
         """
+        if isinstance(x, Recordings) or self.kind == "events":
+            return self._recordings(x).raster(n_steps, self.step_us, self.max_value)
         x = _checked(x)
         if self.kind == "rate":
             spikes = np.empty((n_steps, *x.shape), bool)
@@ -90,8 +103,17 @@ class InputCoding:
             return np.broadcast_to(values, (n_steps, *x.shape)).copy()
         return np.asarray(np.arange(n_steps).reshape(-1, *[1] * x.ndim) == _fires_at(x, n_steps), np.uint8)
 
-    def spikes(self, x: Array, index: Array, n_steps: int) -> Array | Events:
-        """Turn samples into what is made and run fastest: events if each line spikes but once, else a raster.
+    def _recordings(self, x: Array | Recordings) -> Recordings:
+        if self.kind != "events":
+            remedy = 'choose a data set of pixels, or train with [coding] kind = "events"'
+            raise OptionError("input", f"is of recordings, but the coding is {self.kind}, of pixels", remedy)
+        if not isinstance(x, Recordings):
+            remedy = "choose an event set, such as nmnist"
+            raise OptionError("input", "is of pixels, but the coding is events, of recordings", remedy)
+        return x
+
+    def spikes(self, x: Array | Recordings, index: Array, n_steps: int) -> Array | Events:
+        """Turn samples into what is made and run fastest: events if there are few of them, else a raster.
 
         Parameters, Raises
             As for `encode`.
@@ -100,6 +122,8 @@ class InputCoding:
         -------
         ndarray of uint8 or int16 (T, B, *shape), or the same spikes as Events
         """
+        if isinstance(x, Recordings) or self.kind == "events":
+            return self._recordings(x).events(n_steps, self.step_us, self.max_value)
         if self.kind != "first_spike":
             return self.encode(x, index, n_steps)
         x = _checked(x)

@@ -16,12 +16,13 @@ from spikegraph.export.errors import GraphError, OptionError, Problem
 from spikegraph.export.graph import Graph
 from spikegraph.export.hdf5 import graph_checksum
 from spikegraph.export.order import depths
+from spikegraph.export.recordings import Recordings
 from spikegraph.hwsim.core_counts import CoreCounts
 from spikegraph.hwsim.counts import UNTIL, Counts, Until
 from spikegraph.hwsim.native import run_native
 from spikegraph.hwsim.placement import Placement
 from spikegraph.hwsim.program import Program, compile_program
-from spikegraph.hwsim.rasters import Spikes
+from spikegraph.hwsim.rasters import Spikes, raster_of
 from spikegraph.hwsim.reference import run_reference
 from spikegraph.hwsim.result import VARIABLES, BatchResult
 from spikegraph.hwsim.run import Run
@@ -29,6 +30,7 @@ from spikegraph.hwsim.run_file import RunFile
 from spikegraph.hwsim.tally import CORE_QUANTITIES, kind_of, tally_of
 
 Engine = Callable[[Program, Mapping[str, Spikes], Collection[str]], BatchResult]
+Samples = Array | Recordings
 ENGINES: dict[str, Engine] = {"native": run_native, "reference": run_reference}
 # Engines that leave out what follows a decision; of the others' results it is left out here.
 _STOPPING: dict[str, Engine] = {"native": partial(run_native, until="decision")}
@@ -37,14 +39,14 @@ BATCH_BYTES = 64 << 20
 _TRACE_BYTES = 21  # of one neuron in one step: x 8, u, v and v_before_reset 4 each, s 1
 
 
-def rasters_of(graph: Graph, x: Array, index: Array) -> dict[str, Array]:
+def rasters_of(graph: Graph, x: Samples, index: Array) -> dict[str, Array]:
     """Encode samples as the graph says.
 
     Parameters
     ----------
     graph : Graph
         With one input and a coding.
-    x : ndarray of float32 (B, *input shape), 0…1
+    x : ndarray of float32 (B, *input shape), 0…1, or Recordings of that shape
     index : ndarray of int (B,)
         Place of each sample in its data set.
 
@@ -84,12 +86,13 @@ def samples_per_batch(
 
 def simulate(
     graph: Graph,
-    samples: Iterable[tuple[Array, Array, Array]],
+    samples: Iterable[tuple[Samples, Array, Array]],
     *,
     engine: str = "native",
     until: Until = "window",
     record: Collection[str] = (),
     placement: Placement | None = None,
+    corrupt: Callable[[Array, Array], Array] | None = None,
     out: str | os.PathLike[str] | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Run:
@@ -100,7 +103,7 @@ def simulate(
     graph : Graph
         With a coding and a readout.
     samples : iterable of (x, label, index)
-        x of float32 (B, *input shape), label and index of int (B,); see `samples_per_batch`.
+        x of float32 (B, *input shape) or Recordings, label and index of int (B,); see `samples_per_batch`.
     engine : str
         A name of `ENGINES`.
     until : "window" or "decision"
@@ -110,6 +113,8 @@ def simulate(
         Populations whose states are kept at every step.
     placement : Placement, optional
         Count for each core of it.
+    corrupt : callable(raster, index) → raster, optional
+        Noise on the input spikes, (T, B, *input shape).
     out : path, optional
         Run file, written as the batches come. The traces are then in the file only, and read when they are asked for.
     provenance : mapping, optional
@@ -139,7 +144,7 @@ def simulate(
     program, checksum = compile_program(graph, tally), graph_checksum(graph)
     with RunFile(out) if out is not None else nullcontext() as file:
         keep = file.append if file else _whole  # no name here for a batch: its traces must go before the next one runs
-        parts = [keep(_batch(program, checksum, engine, until, x, record, provenance or {})) for x in samples]
+        parts = [keep(_batch(program, checksum, engine, until, x, record, corrupt, provenance or {})) for x in samples]
         if not parts:
             raise OptionError("samples", "there are none", "give at least one")
         run = Run.concatenate(parts)
@@ -155,8 +160,9 @@ def _batch(
     checksum: str,
     engine: str,
     until: Until,
-    batch: tuple[Array, Array, Array],
+    batch: tuple[Samples, Array, Array],
     record: Collection[str],
+    corrupt: Callable[[Array, Array], Array] | None,
     provenance: Mapping[str, Any],
 ) -> Run:
     (x, label, index), graph = batch, program.graph
@@ -165,7 +171,10 @@ def _batch(
     if graph.readout is None:
         problem = Problem(where="graph", what="has no readout", remedy="say how its output becomes a decision")
         raise GraphError([problem])
-    result = run_batch(program, {name: coding.spikes(x, index, graph.n_steps)}, record)
+    spikes = coding.spikes(x, index, graph.n_steps)
+    if corrupt is not None:
+        spikes = corrupt(raster_of(spikes), index)
+    result = run_batch(program, {name: spikes}, record)
     tapped = [result.traces[name] for name in _read(graph)]
     n_steps, n_samples = tapped[0].s.shape[:2]
     s, v = (

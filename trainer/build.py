@@ -26,7 +26,7 @@ def build_network(recipe: Recipe, pixels: Shape, n_classes: int) -> SpikingNetwo
         module = build_module(layers, input_shape, n_classes, settings)
         torch.manual_seed(recipe.training.seed)  # after what torch's own constructors draw
         _draw_weights(module)
-        largest = recipe.coding.max_value if recipe.coding.kind == "direct" else 1
+        largest = recipe.coding.max_value if recipe.coding.kind in ("direct", "events") else 1
         network = SpikingNetwork(module, input_shape, chip=recipe.chip, largest_input=largest)
     if settings.method == "tl":  # thresholds alone
         for name, parameter in network.named_parameters():

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from spikegraph.export.files import write_whole
 from spikegraph.export.quantize import quantize
 from spikegraph.trainer.build import build_network
 from spikegraph.trainer.checkpoint import load_checkpoint, read_progress, save_checkpoint
-from spikegraph.trainer.data import DataSet, Split
+from spikegraph.trainer.data import DataSet, Split, augmented
 from spikegraph.trainer.log import CsvLog
 from spikegraph.trainer.losses import LOSSES
 from spikegraph.trainer.lower import lower
@@ -59,7 +60,7 @@ class TrainingRun:
 
     def __init__(self, recipe: Recipe, data: DataSet, workers: Processes = _ALONE) -> None:
         self.recipe, self.data, self.workers, self.device = recipe, data, workers, workers.device
-        self.network = build_network(recipe, data.train.x.shape[1:], data.n_classes).to(self.device)
+        self.network = build_network(recipe, data.train.sample_shape, data.n_classes).to(self.device)
         self.objective = Objective(
             self.network,
             readout_of(recipe),
@@ -138,7 +139,7 @@ class TrainingRun:
         return summary
 
     def _progress_so_far(self) -> dict[str, Any]:
-        sizes = {"pixels": self.data.train.x.shape[1:], "n_classes": self.data.n_classes}
+        sizes = {"pixels": self.data.train.sample_shape, "n_classes": self.data.n_classes}
         scaler = self.stepper.scaler.state_dict()
         return {"history": self.history, **sizes} | ({"scaler": scaler} if scaler else {})
 
@@ -168,14 +169,14 @@ class TrainingRun:
             self.network.compute_in(None if in_floats else self.recipe.chip)
         self.objective.train()
         random = np.random.default_rng([settings.seed, 1, epoch])
-        coding = InputCoding(kind=self.coding.kind, seed=int(random.integers(1 << 63)), max_value=self.coding.max_value)
+        coding = replace(self.coding, seed=int(random.integers(1 << 63)))
         order = random.permutation(self.used)
         starts = range(0, len(order), settings.batch_size)
         total = torch.zeros((), dtype=torch.float64, device=self.device)  # read once an epoch: a GPU need not wait
         with self._torch_seeded(epoch):
             for batch, start in enumerate(starts):
                 chosen = order[start : start + settings.batch_size]
-                x = _shifted(self.data.train.x[chosen], self.recipe.data.shift, random)
+                x = augmented(self.data.train.samples(chosen), self.recipe.data, random)
                 mine = self.workers.share(np.arange(len(chosen)))
                 # A process without a sample takes part with one that counts nothing.
                 weight, mine = len(mine) * self.workers.size / len(chosen), mine if len(mine) else np.zeros(1, int)
@@ -203,7 +204,7 @@ class TrainingRun:
         n_correct, mine = 0, self.workers.share(chosen)
         for start in range(0, len(mine), 512):
             index = mine[start : start + 512]
-            decision = self.objective.decide(self.objective.encode(split.x[index], index, self.coding))
+            decision = self.objective.decide(self.objective.encode(split.samples(index), index, self.coding))
             n_correct += int(decision.correct(split.label[index]).sum())
         return self.workers.total(n_correct)[0] / len(chosen)
 
@@ -235,24 +236,13 @@ def _checked_device(name: str) -> torch.device:
 def input_coding(recipe: Recipe) -> InputCoding:
     """Return the input coding of a recipe, as it is used after training."""
     coding = recipe.coding
-    max_value = coding.max_value if coding.kind == "direct" else 1
-    return InputCoding(kind=coding.kind, seed=recipe.training.seed, max_value=max_value)
+    max_value = coding.max_value if coding.kind in ("direct", "events") else 1
+    return InputCoding(kind=coding.kind, seed=recipe.training.seed, max_value=max_value, step_us=coding.step_us)
 
 
 def readout_of(recipe: Recipe) -> Readout:
     """Return the readout of a recipe."""
     return Readout(kind=recipe.network.readout, output="output")
-
-
-def _shifted(x: Array, most: int, random: np.random.Generator) -> Array:
-    """Shift each image (B, c, h, w) by up to `most` pixels in both directions, filling with 0."""
-    if most == 0:
-        return x
-    offsets = random.integers(0, 2 * most + 1, (2, len(x)))
-    height, width = x.shape[2:]
-    padded = np.pad(x, ((0, 0), (0, 0), (most, most), (most, most)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
-    return np.ascontiguousarray(windows[np.arange(len(x)), :, offsets[0], offsets[1]])
 
 
 def train_recipe(

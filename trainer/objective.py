@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spikegraph.export.coding import Decision, InputCoding, Readout
 from spikegraph.export.connectivity import Array
+from spikegraph.export.recordings import Recordings
 from spikegraph.trainer.losses import Loss, cross_entropy, share_of_additions
 from spikegraph.trainer.lower import fan_out, lower
 from spikegraph.trainer.network import Activity, SpikingNetwork
@@ -47,8 +48,8 @@ class Objective(nn.Module):
         device = next(network.parameters()).device
         self.fan_out = {name: torch.from_numpy(each).to(device) for name, each in fan_out(graph).items()}
 
-    def encode(self, x: Array, index: Array, coding: InputCoding) -> Tensor:
-        """Turn samples (B, c, h, w) of 0…1 into what the network reads: a raster (T, B, *input_shape) of floats."""
+    def encode(self, x: Array | Recordings, index: Array, coding: InputCoding) -> Tensor:
+        """Turn samples (B, c, h, w), pixels or recordings, into a raster (T, B, *input_shape) of floats."""
         raster = coding.encode(x.reshape(len(x), *self.network.input_shape), index, self.n_steps)
         device = next(self.network.parameters()).device
         return torch.from_numpy(raster).to(device).float()

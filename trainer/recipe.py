@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from spikegraph.export.chips import Chip, load_chip
 from spikegraph.export.errors import ChipError, RecipeError
 from spikegraph.trainer.architecture import parse
+from spikegraph.trainer.data import Augmentation
 from spikegraph.trainer.recipe_errors import problems_in_words
 
 Positive = Annotated[float, Field(ge=1e-30, le=1e30)]  # with room to the ends of float32
@@ -23,20 +24,26 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class DataSection(_Section):
-    """Which data set, and the share of its training split held out for validation."""
+class DataSection(Augmentation):
+    """Which data set, the share of its training split held out for validation, and what is done to the rest."""
 
     set: str
     validation: float = Field(default=0.1, gt=0, lt=1)
-    shift: int = Field(default=0, ge=0, le=8, description="augmentation: random shift of up to so many pixels")
+    downscale: int = Field(default=1, ge=1, le=64, description="recordings: join squares of so many pixels")
 
 
 class CodingSection(_Section):
-    """How pixels become spikes, over how many steps."""
+    """How pixels or recordings become spikes, over how many steps."""
 
-    kind: Literal["rate", "direct", "first_spike"] = "rate"
+    kind: Literal["rate", "direct", "first_spike", "events"] = "rate"
     n_steps: int = Field(ge=1, le=4096)
-    max_value: int = Field(default=63, ge=1, le=32767, description="for direct coding: the integer of a white pixel")
+    max_value: int = Field(default=63, ge=1, le=32767, description="direct: a white pixel; events: most in a step (1)")
+    step_us: int = Field(default=0, ge=0, lt=1 << 31, description="events: length of a step; 0: a share of the whole")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _events_are_binary(cls, raw: Any) -> Any:
+        return {"max_value": 1} | raw if isinstance(raw, dict) and raw.get("kind") == "events" else raw
 
 
 class NetworkSection(_Section):

@@ -27,7 +27,14 @@ from spikegraph.hwsim.profile import load_profile, profile_names
 
 _TERMINAL = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 _MESSAGES = Console(stderr=True, highlight=False, soft_wrap=True)
-_EXTRAS = {"torch": "train", "safetensors": "train", "tomli_w": "train", "sklearn": "data", "pooch": "data"}
+_EXTRAS = {
+    "torch": "train",
+    "safetensors": "train",
+    "tomli_w": "train",
+    "sklearn": "data",
+    "pooch": "data",
+    "tonic": "events",
+}
 _LOG_EVERY_S = 10
 _PROCESS = int(os.environ.get("RANK", 0))  # torchrun numbers the processes that train together
 _path = click.Path(path_type=Path)
@@ -124,7 +131,7 @@ def _table(columns: list[str], rows: list[list[str]], *, words: int = 1) -> None
 
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-_data_dir = click.option("--data-dir", type=_path, help="Folder of the data set's files (mnist, fashion-mnist).")
+_data_dir = click.option("--data-dir", type=_path, help="Folder or archive of the data set's files (mnist, …).")
 _weight_bits = click.option("--weight-bits", type=int, help="Width of the weights, with --chip generic.")
 
 
@@ -138,7 +145,11 @@ def main() -> None:
 @click.argument("recipe")
 @click.option("--out", required=True, type=_path, help="Folder for the checkpoint, the log and the summary.")
 @click.option(
-    "--data", "--data-dir", "data_dir", type=_path, help="Folder of the data set's files (mnist, fashion-mnist)."
+    "--data",
+    "--data-dir",
+    "data_dir",
+    type=_path,
+    help="Folder or archive of the data set's files (mnist, …).",
 )
 @click.option("--seed", type=int, help="In place of the recipe's.")
 @click.option("--epochs", type=int, help="In place of the recipe's.")
@@ -320,6 +331,11 @@ def check(graph: Path, chip: str | None, weight_bits: int | None, as_json: bool)
 )
 @click.option("--steps", "n_steps", type=int, help="Length of the window, in place of the graph's.")
 @click.option("--samples", type=int, help="Only the first so many.")
+@click.option(
+    "--noise",
+    help="Noise on the input, such as salt:0.1: salt or gaussian on the pixels, delete or insert on the spikes.",
+)
+@click.option("--noise-seed", type=click.IntRange(0, (1 << 64) - 1), default=0, help="Another seed, other noise.")
 @click.option("--record", multiple=True, help="Keep u, v and s of this population at every step; may be repeated.")
 @click.option("--chip", help="Place the graph on this chip and say what it would pay: loihi1 or loihi2.")
 @_data_dir

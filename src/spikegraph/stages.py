@@ -38,7 +38,7 @@ from spikegraph.hwsim.simulate import rasters_of, samples_per_batch
 from spikegraph.hwsim.simulate import simulate as simulate_samples
 from spikegraph.targets.verify import PLACES, Place, Verification
 from spikegraph.targets.verify import verify as verify_places
-from spikegraph.trainer.data import load_data, load_split
+from spikegraph.trainer.data import load_data, load_split, parse_noise
 
 if TYPE_CHECKING:
     from spikegraph.export.connectivity import Array
@@ -73,7 +73,7 @@ def train(
     out : path
         Gets recipe.toml, checkpoint.safetensors, log.csv and summary.json.
     data : path, optional
-        Folder of the data set's files; without it they are fetched into the user's cache where need be.
+        Folder (or archive) of the data set's files; without it they are fetched into the user's cache where need be.
     seed, epochs, chip : optional
         In place of the recipe's; chip "none" trains in floats.
     resume : bool
@@ -86,7 +86,7 @@ def train(
     from spikegraph.trainer.recipe import load_recipe
 
     chosen = load_recipe(recipe).changed(seed=seed, epochs=epochs, chip=chip)
-    dataset = load_data(chosen.data.set, Path(data) if data else None)
+    dataset = load_data(chosen.data.set, Path(data) if data else None).downscaled(chosen.data.downscale)
     return train_recipe(chosen, dataset, Path(out), resume=resume, device=device, progress=progress)
 
 
@@ -319,6 +319,8 @@ def simulate(
     samples: int | None = None,
     record: Collection[str] = (),
     chip: str | None = None,
+    noise: str | None = None,
+    noise_seed: int = 0,
     progress: Progress = _silent,
 ) -> Run:
     """Run a graph file on a data set and write the run to `out` as it goes.
@@ -328,11 +330,11 @@ def simulate(
     path : path
         Graph file.
     data : str
-        "digits:test", "mnist:test", …
+        "digits:test", "mnist:test", "own.npz:test", …
     out : path, optional
         Run file, .h5. With it, recorded states are in the file only, and read when they are asked for.
     data_dir : path, optional
-        Folder of the data set's files.
+        Folder (or archive) of the data set's files.
     engine : str
         "native", or "reference": the same results, slowly.
     until : "window" or "decision"
@@ -345,7 +347,12 @@ def simulate(
         Populations whose states are kept at every step.
     chip : str, optional
         Place the graph on this chip and count for each core, so that the run can be priced: see `cost`.
+    noise : str, optional
+        Noise on the input, as KIND:AMOUNT: see `spikegraph.trainer.data.Noise`.
+    noise_seed : int
+        Fixes the noise, together with a sample's place in its data set.
     """
+    added = parse_noise(noise, noise_seed) if noise else None
     if out is not None:
         require_run_suffix(out)
     _require_place_for(out, "run")
@@ -364,10 +371,12 @@ def simulate(
 
     def batches() -> Any:
         for x, label, index in split.batches(_input_shape(graph), samples_per_batch(graph, record, engine, placement)):
-            yield x, label, index
+            yield added.on_samples(x, index) if added else x, label, index
             progress(f"simulate {split.name}", int(index[-1]) + 1, len(split))
 
-    provenance = {"made_by": f"spikegraph {__version__}", "graph_file": str(path), "data": split.name}
+    provenance: dict[str, Any] = {"made_by": f"spikegraph {__version__}", "graph_file": str(path), "data": split.name}
+    if added is not None:
+        provenance["noise"] = {"kind": added.kind, "amount": added.amount, "seed": added.seed}
     return simulate_samples(
         graph,
         batches(),
@@ -375,6 +384,7 @@ def simulate(
         until=until,
         record=record,
         placement=placement,
+        corrupt=added.on_raster if added is not None and added.of_spikes else None,
         out=out,
         provenance=provenance,
     )

@@ -167,7 +167,7 @@ PROBLEMS: list[tuple[str, Callable[[Graph], Graph], str]] = [
     (
         "kind of the coding",
         whole(coding=InputCoding(kind="rates")),
-        "coding: kind = 'rates'; use one of rate, direct, first_spike",
+        "coding: kind = 'rates'; use one of rate, direct, first_spike, events",
     ),
     (
         "seed",

@@ -304,31 +304,6 @@ def test_random_state_of_torch_is_left_as_it_was(tmp_path, tiny, make_recipe):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("most", [1, 2])
-def test_shifts(most):
-    rng = np.random.default_rng(0)
-    x = rng.random((200, 2, 4, 5)).astype(np.float32) + 1
-    shifted = loop._shifted(x, most, np.random.default_rng(1))
-    assert (shifted.shape, shifted.dtype) == (x.shape, x.dtype)
-    seen = set()
-    for image, moved in zip(x, shifted, strict=True):
-        padded = np.pad(image, ((0, 0), (most, most), (most, most)))
-        places = [
-            (dy, dx)
-            for dy in range(2 * most + 1)
-            for dx in range(2 * most + 1)
-            if np.array_equal(padded[:, dy : dy + 4, dx : dx + 5], moved)
-        ]
-        assert len(places) == 1
-        seen.update(places)
-    assert len(seen) == (2 * most + 1) ** 2  # every shift there is
-
-
-def test_no_shift_is_the_image_itself():
-    x = np.ones((2, 1, 3, 3), np.float32)
-    assert loop._shifted(x, 0, np.random.default_rng(0)) is x
-
-
 def spy_on_samples(monkeypatch):
     """Record which samples of which split each forward pass reads, in training and out of it."""
     trained, judged = set(), set()

@@ -1,4 +1,4 @@
-"""Data sets: a fixed split, verified files, and one message for each way in which files can be wrong."""
+"""MNIST and its like: verified files, and one message for each way in which files can be wrong."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from spikegraph.export.errors import DataError, OptionError
-from spikegraph.trainer import data
-from spikegraph.trainer.data import IdxFile, Split, load_data, load_split, read_idx
+from spikegraph.export.errors import DataError
+from spikegraph.trainer.data import idx, load_data, load_split
+from spikegraph.trainer.data.idx import IdxFile, read_idx
 
 SHAPES = {
     "train-images-idx3-ubyte": (6, 28, 28),
@@ -42,7 +42,7 @@ def small_mnist(monkeypatch, arrays):
         stem: IdxFile(shape=a.shape, sha256=hashlib.sha256(idx_bytes(a)).hexdigest(), gz_md5="")
         for stem, a in arrays.items()
     }
-    monkeypatch.setitem(data.IDX, "mnist", ("http://localhost/", files))
+    monkeypatch.setitem(idx.IDX, "mnist", ("http://localhost/", files))
     return files
 
 
@@ -51,26 +51,6 @@ def folder(tmp_path, arrays):
     for stem, array in arrays.items():
         (tmp_path / f"{stem}.gz").write_bytes(gzip.compress(idx_bytes(array)))
     return tmp_path
-
-
-def test_digits_are_fixed():
-    digits = load_data("digits")
-    assert (len(digits.train), len(digits.test), digits.n_classes) == (1437, 360, 10)
-    assert digits.train.x.shape == (1437, 1, 8, 8)
-    assert (digits.train.x.dtype, digits.train.label.dtype) == (np.float32, np.int64)
-    assert (digits.train.x.min(), digits.train.x.max()) == (0, 1)
-    sums = [
-        hashlib.sha256(array.tobytes()).hexdigest()[:16]
-        for split in (digits.train, digits.test)
-        for array in (split.x, split.label)
-    ]
-    assert sums == ["42529fb6a655e9c0", "c1281028e5251b91", "53d6a8c3d406e86d", "4493b2052e7b4258"]
-
-
-def test_digits_overlap_nowhere():
-    digits = load_data("digits")
-    train, test = ({image.tobytes() for image in split.x} for split in (digits.train, digits.test))
-    assert not train & test
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
@@ -92,9 +72,10 @@ def test_a_folder_of_idx_files(tmp_path, arrays, small_mnist, place):
     mnist = load_data("mnist", tmp_path)
     assert (mnist.train.name, mnist.test.name, mnist.n_classes) == ("mnist:train", "mnist:test", 10)
     assert mnist.train.x.shape == (6, 1, 28, 28)
-    assert mnist.test.x.dtype == np.float32
-    expected = arrays["t10k-images-idx3-ubyte"][:, None].astype(np.float64) / 255
-    np.testing.assert_allclose(mnist.test.x, expected, rtol=1e-7)
+    assert mnist.test.x.dtype == np.uint8
+    x = mnist.test.samples(np.arange(4))
+    assert x.dtype == np.float32
+    np.testing.assert_allclose(x, arrays["t10k-images-idx3-ubyte"][:, None].astype(np.float64) / 255, rtol=1e-7)
     assert mnist.train.label.tolist() == arrays["train-labels-idx1-ubyte"].tolist()
 
 
@@ -177,8 +158,17 @@ def test_what_is_missing_is_named(folder, small_mnist):
         load_data("mnist", folder)
 
 
+def test_only_the_part_that_is_asked_for_is_read(folder, small_mnist):
+    for stem in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"):
+        (folder / f"{stem}.gz").unlink()
+    assert len(load_split("mnist:test", folder)) == 4
+
+
 def test_an_empty_folder(tmp_path, small_mnist):
-    with pytest.raises(DataError, match=", ".join(SHAPES) + r" \(plain or \.gz\) are missing; name the folder"):
+    with pytest.raises(
+        DataError,
+        match=r"train-images-idx3-ubyte, train-labels-idx1-ubyte \(plain or \.gz\) are missing; name the folder",
+    ):
         load_data("mnist", tmp_path)
 
 
@@ -213,45 +203,3 @@ def test_fetched_files_are_verified_again(monkeypatch, folder, small_mnist):
     monkeypatch.setitem(small_mnist, stem, replace(small_mnist[stem], sha256="0" * 64))
     with pytest.raises(DataError, match="its content differs"):
         load_data("mnist")
-
-
-def test_unknown_data_set():
-    with pytest.raises(DataError, match=r"data set 'cifar': is not known; choose one of digits, mnist, fashion-mnist"):
-        load_data("cifar")
-
-
-def test_split_by_name():
-    assert load_split("digits:train").name == "digits:train"
-    assert load_split("digits:test").name == load_split("digits").name == "digits:test"
-    with pytest.raises(OptionError, match=r"'dev' is no split of digits; use digits:train or digits:test"):
-        load_split("digits:dev")
-    with pytest.raises(DataError, match="'cifar'"):
-        load_split("cifar:test")
-
-
-@pytest.fixture
-def ten():
-    x = np.arange(10 * 6, dtype=np.float32).reshape(10, 1, 2, 3)
-    return Split(name="ten:test", x=x, label=np.arange(10))
-
-
-def test_first(ten):
-    assert (len(ten.first(1)), len(ten.first(10)), ten.first(3).name) == (1, 10, "ten:test")
-    assert ten.first(3).label.tolist() == [0, 1, 2]
-    for n in (0, -1, 11):
-        with pytest.raises(OptionError, match=f"--samples: {n} of ten:test, which has 10; choose 1…10"):
-            ten.first(n)
-
-
-def test_batches_cover_each_sample_once(ten):
-    parts = list(ten.batches((6,), 4))
-    assert [x.shape for x, _, _ in parts] == [(4, 6), (4, 6), (2, 6)]
-    assert np.concatenate([index for _, _, index in parts]).tolist() == list(range(10))
-    assert np.concatenate([label for _, label, _ in parts]).tolist() == list(range(10))
-    assert np.array_equal(np.concatenate([x for x, _, _ in parts]).reshape(ten.x.shape), ten.x)
-    assert next(ten.batches((1, 3, 2), 10))[0].shape == (10, 1, 3, 2)
-
-
-def test_batches_that_do_not_fit(ten):
-    with pytest.raises(DataError, match=r"samples have \(1, 2, 3\) = 6 values, the graph reads \(7,\)"):
-        next(ten.batches((7,), 4))
