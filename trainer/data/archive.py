@@ -1,4 +1,4 @@
-"""Files by name, out of a folder or an archive (.zip, .tar, .tar.gz, .tar.xz), without unpacking anything to disk.
+"""Files by name, out of a folder or an archive (.zip, .tar.gz, .tar.xz), without unpacking anything to disk.
 
 Nothing that an archive says is believed: not where a member wants to lie, nor how large it is. What is wanted is
 chosen by name, read into memory up to a limit, and the rest is passed over, also up to a limit.
@@ -12,7 +12,6 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,7 +21,6 @@ _TAR: dict[str, Callable[[Path], Any]] = {
     ".tar.gz": gzip.open,
     ".tgz": gzip.open,
     ".tar.xz": lzma.open,
-    ".tar": partial(Path.open, mode="rb"),
 }
 SUFFIXES = (".zip", *_TAR)
 _REMEDY = "fetch the file again"
@@ -38,15 +36,20 @@ class _Limited:
     def read(self, size: int) -> bytes:
         if size > self._piece:
             raise ValueError(f"a piece of {size} bytes, at most {self._piece} are expected")
-        return self._stream.read(size)
+        content = self._stream.read(size)
+        self._require(self._stream.tell())
+        return content
 
     def seek(self, place: int) -> None:
-        if place > self._limit:
-            raise ValueError(f"more than {self._limit} bytes when unpacked")
+        self._require(place)
         self._stream.seek(place)
 
     def tell(self) -> int:
         return self._stream.tell()
+
+    def _require(self, place: int) -> None:
+        if place > self._limit:
+            raise ValueError(f"more than {self._limit} bytes when unpacked")
 
 
 def read_members(path: Path, wanted: Callable[[str], bool], *, most: int, limit: int) -> Iterator[tuple[str, bytes]]:
@@ -108,6 +111,8 @@ def _from_tar(stream: IO[bytes], wanted: Callable[[str], bool], most: int, limit
                     raise ValueError(f"{member.name} has {member.size} bytes, at most {most} are expected")
                 file = archive.extractfile(member)
                 yield member.name, _whole(file.read() if file else b"", member.name, most)
+    while limited.read(1 << 20):  # to its end: tarfile takes a damaged header for the end, the checksum does not
+        pass
 
 
 def _whole(content: bytes, name: str, most: int) -> bytes:

@@ -43,8 +43,8 @@ BATCHES: dict[str, Batch] = {
 _URL, _MD5 = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"
 _FORMS = {"cifar-10-batches-bin": ".bin", "cifar-10-batches-py": ""}
 _ARCHIVES = ("cifar-10-binary.tar.gz", "cifar-10-python.tar.gz")
-_MOST = 40 << 20  # bytes of a batch, with the names of its pictures in the python form
-_LIMIT = 300 << 20  # bytes of an archive, unpacked
+_MOST = 64 << 20  # bytes of a batch: 30 MB of records, half as much again as Python 3 pickles them, names of pictures
+_LIMIT = 400 << 20  # bytes of an archive, unpacked
 _REMEDY = "name a folder with cifar-10-batches-bin, cifar-10-batches-py or one of the .tar.gz, or one of these itself"
 
 

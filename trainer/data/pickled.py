@@ -81,7 +81,7 @@ def read_batch(content: bytes, where: str, n_pixels: int) -> bytes:
             raise ValueError("it has labels that are not 0…9")
     except Exception as error:
         # Whatever it is that a spoilt file runs into: an unpickler can end in nearly any exception.
-        what = f"is no batch of CIFAR-10's python form ({type(error).__name__}: {error})"
+        what = f"is no batch of CIFAR-10's python form ({type(error).__name__}: {' '.join(str(error).split())})"
         raise DataError(where, what, "fetch the file again, or the binary form") from error
     return np.concatenate([np.array(labels, np.uint8)[:, None], data], axis=1).tobytes()
 
