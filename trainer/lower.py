@@ -46,7 +46,7 @@ def lower(
     provenance : dict, optional
         What made the network: plain JSON.
     """
-    graded = {"max_value": coding.max_value} if coding is not None and coding.largest > 1 else {}
+    graded = {"max_value": coding.max_value} if coding is not None and coding.kind in ("direct", "events") else {}
     populations: dict[str, FloatPopulation] = {}
     projections: dict[str, FloatProjection] = {}
     for name, node in network.nodes.items():

@@ -106,7 +106,7 @@ def test_wrong_value_is_named(tmp_path, section, key, value):
         ("data", "validation", 1, "data.validation must be less than 1 (got 1)"),
         ("coding", "n_steps", 2.5, "coding.n_steps must be a whole number (got 2.5)"),
         ("coding", "n_steps", "many", "coding.n_steps must be a whole number (got 'many')"),
-        ("coding", "kind", "burst", "coding.kind must be 'rate', 'direct' or 'first_spike' (got 'burst')"),
+        ("coding", "kind", "burst", "coding.kind must be 'rate', 'direct', 'first_spike' or 'events' (got 'burst')"),
         ("network", "layers", 512, "network.layers must be text in quotes (got 512)"),
         ("network", "tau_syn", math.inf, "network.tau_syn must be a finite number (got inf)"),
         ("network", "bias", "maybe", "network.bias must be true or false (got 'maybe')"),
