@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from scipy.special import ndtri
 
 from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import DataError, OptionError
@@ -84,6 +83,8 @@ class Noise:
                 sample[random < most] = 0
                 sample[random < most // 2] = 1
             else:
+                from scipy.special import ndtri  # here: it takes a while to import
+
                 normal = ndtri((random + 0.5) / _ONE).astype(np.float32)
                 np.clip(sample + np.float32(self.amount) * normal, 0, 1, out=sample)
         return noisy

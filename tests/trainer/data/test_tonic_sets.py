@@ -145,4 +145,4 @@ def test_tonic_is_an_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "tonic", None)
     save(network(), tmp_path / "net.h5")
     says = refused("simulate", tmp_path / "net.h5", "--data", "shd:test")
-    assert "tonic is not installed; pip install 'spikegraph[events]'" in says.replace("\n", " ")
+    assert "is not installed; pip install 'spikegraph[events]'" in says.replace("\n", " ")
