@@ -25,7 +25,7 @@ n_steps = 4
 max_value = {max_value}
 step_us = {step_us}
 [network]
-hidden = [16]
+layers = "16"
 tau_mem = 5e-3
 v_threshold = 0.5
 [quantization]
@@ -131,7 +131,7 @@ def test_a_data_set_of_ones_own_and_noise_on_its_pixels(tmp_path: Path) -> None:
 name = "own"
 data = {{ set = "{tmp_path / "own.npz"}", flip = true, erase = 1 }}
 coding = {{ kind = "direct", n_steps = 4, max_value = 7 }}
-network = {{ hidden = [], tau_mem = 5e-3 }}
+network = {{ layers = "", tau_mem = 5e-3 }}
 quantization = {{ chip = "loihi2" }}
 training = {{ epochs = 12, batch_size = 20, learning_rate = 5e-2 }}
 """
