@@ -88,6 +88,11 @@ class Recordings:
         return Recordings(sample_shape=sample_shape, offsets=self.offsets, t=self.t, index=self.index)
 
     @property
+    def content(self) -> Array:
+        """All numbers in one row, the same for the same recordings."""
+        return np.concatenate([self.offsets, self.t, self.index])
+
+    @property
     def sample(self) -> Array:
         """The sample that each event belongs to: ndarray of int64 (events,)."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))

@@ -126,7 +126,7 @@ def test_mnist(capsys: pytest.CaptureFixture[str]) -> None:
         graph = stages.load_integer(path)
         split = load_split("mnist:test", data)
         say(f"\nD: {path}, {len(split)} images")
-        x = split.x.reshape(len(split), -1)
+        x = split.samples(np.arange(len(split))).reshape(len(split), -1)
         raster = next(iter(rasters_of(graph, x, np.arange(len(split))).values())).astype(np.uint8)
         forward = torch_network(compile_program(graph))
         floats = torch.from_numpy(raster).float()

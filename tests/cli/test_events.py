@@ -25,7 +25,7 @@ n_steps = 4
 max_value = {max_value}
 step_us = {step_us}
 [network]
-layers = "16"
+layers = "{layers}"
 tau_mem = 5e-3
 v_threshold = 0.5
 [quantization]
@@ -60,8 +60,8 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 SETTINGS = {
-    "binary, a share of each recording": {"max_value": 1, "step_us": 0, "chip": "loihi1"},
-    "counts, steps of 900 µs": {"max_value": 3, "step_us": 900, "chip": "loihi2"},
+    "binary, a share of each recording": {"max_value": 1, "step_us": 0, "chip": "loihi1", "layers": "16"},
+    "counts, steps of 900 µs": {"max_value": 3, "step_us": 900, "chip": "loihi2", "layers": "4c3/2 16"},
 }
 
 

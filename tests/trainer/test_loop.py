@@ -68,7 +68,7 @@ SETTINGS = {
         "quantization": {"chip": "loihi2"},
     },
     "first spike, pauses": {"coding": {"kind": "first_spike"}, "network": {"refractory_steps": 2}},
-    "shifted": {"data": {"shift": 1}},
+    "augmented": {"data": {"shift": 1, "flip": True, "rotate": 10, "scale": 0.1, "erase": 1}},
     "no hidden layer": {"network": {"layers": ""}},
     "SGD, the best epoch": {
         "training": {"optimizer": "sgd", "momentum": 0.9, "learning_rate": 0.1, "keep": "best", "gradient_clip": 0.5}

@@ -23,6 +23,10 @@ class Recorded(Protocol):
     def shape(self) -> tuple[int, ...]:
         """Number of samples, and the shape of one."""
 
+    @property
+    def content(self) -> Array:
+        """Numbers that are the same for the same recordings."""
+
     def __len__(self) -> int: ...
 
     @overload
@@ -61,6 +65,11 @@ class Split:
         """Return the samples of these numbers: pixels as float32 in 0…1, or recordings."""
         x = self.x[chosen]
         return x / np.float32(255) if isinstance(x, np.ndarray) and x.dtype == np.uint8 else x
+
+    @property
+    def content(self) -> tuple[Array, ...]:
+        """Arrays that are the same for the same samples: those stored, or which files of a set hold them."""
+        return (self.x if isinstance(self.x, np.ndarray) else self.x.content), self.label
 
     def first(self, n: int) -> Split:
         """Return the first `n` samples; raises `OptionError` unless 1 <= n <= len."""
@@ -107,6 +116,10 @@ class _Downscaled:
     @property
     def shape(self) -> tuple[int, ...]:
         return (len(self._x), *_small(self._x.shape[1:], self._factor))
+
+    @property
+    def content(self) -> Array:
+        return np.append(self._x.content, self._factor)
 
     def __len__(self) -> int:
         return len(self._x)

@@ -99,6 +99,10 @@ class _InFiles:
     def shape(self) -> tuple[int, ...]:
         return (len(self), *self._shape)
 
+    @property
+    def content(self) -> Array:
+        return self._files
+
     def __len__(self) -> int:
         return len(self._files)
 
