@@ -45,6 +45,12 @@ class CodingSection(_Section):
     def _events_are_binary(cls, raw: Any) -> Any:
         return {"max_value": 1} | raw if isinstance(raw, dict) and raw.get("kind") == "events" else raw
 
+    @model_validator(mode="after")
+    def _steps_of_events(self) -> Self:
+        if self.step_us and self.kind != "events":
+            raise ValueError(f"step_us is for kind 'events', and this one is {self.kind!r}")
+        return self
+
 
 class NetworkSection(_Section):
     """A network of leaky integrate-and-fire populations; the last one, "output", has a neuron per class.

@@ -107,6 +107,9 @@ def test_wrong_value_is_named(tmp_path, section, key, value):
         ("coding", "n_steps", 2.5, "coding.n_steps must be a whole number (got 2.5)"),
         ("coding", "n_steps", "many", "coding.n_steps must be a whole number (got 'many')"),
         ("coding", "kind", "burst", "coding.kind must be 'rate', 'direct', 'first_spike' or 'events' (got 'burst')"),
+        ("coding", "step_us", 5, "coding: step_us is for kind 'events', and this one is 'rate'"),
+        ("data", "rotate", 200, "data.rotate must be at most 180 (got 200)"),
+        ("data", "shifts", 1, "data.shifts is not known, did you mean shift? (got 1)"),
         ("network", "layers", 512, "network.layers must be text in quotes (got 512)"),
         ("network", "tau_syn", math.inf, "network.tau_syn must be a finite number (got inf)"),
         ("network", "bias", "maybe", "network.bias must be true or false (got 'maybe')"),
@@ -128,6 +131,14 @@ def test_what_is_wrong_in_words(tmp_path, section, key, value, says):
     with pytest.raises(RecipeError) as caught:
         load_recipe(path)
     assert str(caught.value).startswith(f"{path}: {says}")
+
+
+def test_spikes_of_events_are_binary_unless_it_says_otherwise(tmp_path):
+    for values, most in (({}, 1), ({"max_value": 5, "step_us": 100}, 5)):
+        recipe = load_recipe(written(tmp_path, changed("coding", kind="events", **values)))
+        assert recipe.coding.max_value == most
+        assert load_recipe(written(tmp_path, recipe.model_dump(exclude_none=True))) == recipe
+    assert load_recipe(written(tmp_path, changed("coding", kind="direct"))).coding.max_value == 63
 
 
 def test_schedules_that_contradict(tmp_path):

@@ -72,20 +72,24 @@ def load_cifar10(part: Part, place: Path | None) -> Split:
         path = PurePosixPath(name)
         return path.name.removesuffix(".bin") in wanted and path.parent.name in ("", ".", *_FORMS)
 
-    found = {}
+    ends = np.cumsum([BATCHES[name].n for name in wanted])
+    x, label = np.empty((ends[-1], *SHAPE), np.uint8), np.empty(ends[-1], np.int64)
+    found = set()
     for name, content in read_members(place, is_wanted, most=_MOST, limit=_LIMIT):
         path = PurePosixPath(name)
         where = f"{place / path.name if place.is_dir() else f'{place}: {name}'}"
         unpacked = content if path.suffix == ".bin" else read_batch(content, where, RECORD - 1)
-        found[path.stem] = _checked(unpacked, BATCHES[path.stem], where)
+        records = _checked(unpacked, BATCHES[path.stem], where)
+        end = ends[wanted.index(path.stem)]
+        x[end - len(records) : end] = records[:, 1:].reshape(-1, *SHAPE)
+        label[end - len(records) : end] = records[:, 0]
+        found.add(path.stem)
         if len(found) == len(wanted):
             break
     if len(found) < len(wanted):
         what = f"does not hold {', '.join(name for name in wanted if name not in found)} of CIFAR-10"
         raise DataError(str(place), what, _REMEDY)
-    records = np.concatenate([found[name] for name in wanted])
-    x = np.ascontiguousarray(records[:, 1:]).reshape(-1, *SHAPE)
-    return Split(name=f"cifar10:{part}", x=x, label=records[:, 0].astype(np.int64))
+    return Split(name=f"cifar10:{part}", x=x, label=label)
 
 
 def _place(place: Path) -> Path:

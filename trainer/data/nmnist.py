@@ -51,9 +51,10 @@ def load_nmnist(part: Part, place: Path | None) -> Split:
         file = f"{folder}.zip"
         remedy = "put Train.zip and Test.zip into a folder and name it with --data (train) or --data-dir"
         place = fetch("nmnist", {file: _FILES[part]}, remedy)[file]
-    pattern = re.compile(rf"(?:.*/)?{folder}/([0-9])/([0-9]{{1,9}})\.bin", re.IGNORECASE)
     found: dict[int, tuple[int, tuple[Array, Array]]] = {}
     where = _place(place, folder)
+    inside = "" if where.is_dir() else rf"(?:.*/)?{folder}/"
+    pattern = re.compile(rf"{inside}([0-9])/([0-9]{{1,9}})\.bin", re.IGNORECASE)
     for name, content in read_members(where, lambda name: bool(pattern.fullmatch(name)), most=_MOST, limit=_LIMIT):
         match = pattern.fullmatch(name)
         if match is None:
@@ -63,7 +64,7 @@ def load_nmnist(part: Part, place: Path | None) -> Split:
             raise DataError(f"{where}: {name}", f"recording {number} is there twice", _REMEDY)
         found[number] = (digit, decode(content, f"{where}: {name}"))
     if not found:
-        raise DataError(str(where), f"holds no recording {folder}/<digit>/<number>.bin", _REMEDY)
+        raise DataError(str(where), "holds no recording <digit>/<number>.bin", _REMEDY)
     in_order = [found[number] for number in sorted(found)]
     x = Recordings.joined([recording for _, recording in in_order], SHAPE)
     return Split(name=f"nmnist:{part}", x=x, label=np.array([digit for digit, _ in in_order], np.int64))
@@ -89,13 +90,14 @@ def decode(content: bytes, where: str) -> tuple[Array, Array]:
 
 
 def _place(place: Path, folder: str) -> Path:
-    """Return the folder of the recordings, or the archive."""
+    """Return the folder that holds <digit>/<number>.bin, or the archive."""
     if place.is_file() and place.name.endswith(SUFFIXES):
         return place
     if not place.is_dir():
         raise DataError(str(place), "is no folder and no archive", _REMEDY)
     names = {path.name.lower(): path for path in place.iterdir()}
-    if folder.lower() in names:
-        return place
-    stems = (folder.lower(), "nmnist", "n-mnist", "nmnist-small")
-    return next((names[s + suffix] for s in stems for suffix in SUFFIXES if s + suffix in names), place)
+    packed = [stem + suffix for stem in (folder, "nmnist", "n-mnist", "nmnist-small") for suffix in SUFFIXES]
+    found = [names[name.lower()] for name in (folder, *packed) if name.lower() in names]
+    if not found:
+        raise DataError(str(place), f"holds no {folder}/ and no archive of it", _REMEDY)
+    return found[0]

@@ -96,7 +96,7 @@ def _require_modest(content: bytes) -> None:
 
 
 def _array(asked: object, n_pixels: int) -> Array:
-    """Make the array that was asked for: of bytes, (n, n_pixels), in C order."""
+    """Make the array that was asked for: of bytes, (n, n_pixels), in C or Fortran order."""
     if not isinstance(asked, _Inert) or not isinstance(asked.state, tuple):
         raise ValueError("its data are no array")
     _, shape, dtype, is_fortran, raw = asked.state
@@ -104,11 +104,7 @@ def _array(asked: object, n_pixels: int) -> Array:
         raw = raw.asked[0]
     if isinstance(raw, str):
         raw = raw.encode("latin1")
-    if (
-        dtype.asked[0] not in ("u1", "|u1")
-        or is_fortran
-        or len(raw) % n_pixels
-        or shape != (len(raw) // n_pixels, n_pixels)
-    ):
+    expected = (len(raw) // n_pixels, n_pixels)
+    if dtype.asked[0] not in ("u1", "|u1") or len(raw) % n_pixels or shape != expected:
         raise ValueError(f"its data are {dtype.asked[0]} {shape}, expected bytes (n, {n_pixels})")
-    return np.frombuffer(raw, np.uint8).reshape(-1, n_pixels)
+    return np.frombuffer(raw, np.uint8).reshape(expected, order="F" if is_fortran is True else "C")

@@ -70,6 +70,9 @@ def python3_pickle(records, protocol):
 
 PICKLES = {
     "python 2": python2_pickle,
+    "in Fortran order": lambda records: pickle.dumps(
+        {"labels": records[:, 0].tolist(), "data": np.asfortranarray(records[:, 1:])}, 2
+    ),
     **{f"python 3, protocol {k}": lambda records, k=k: python3_pickle(records, k) for k in (2, 3, 4)},
 }
 

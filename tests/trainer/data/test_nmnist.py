@@ -97,7 +97,7 @@ def test_other_files_are_passed_over(tmp_path):
         ({"Train/1/1.bin": event(0, 34, 0, 0)}, "beyond 34 × 34 pixels"),
         ({"Train/1/1.bin": b"", "Train/2/01.bin": b""}, "recording 1 is there twice"),
         ({"Train/1/1.bin": bytes((1 << 20) + 5)}, "has more than 1048576 bytes"),
-        ({"Trains/1/1.bin": b""}, r"holds no recording Train/<digit>/<number>\.bin"),
+        ({"Train/10/1.bin": b""}, r"holds no recording <digit>/<number>\.bin"),
     ],
 )
 def test_spoilt_files(tmp_path, files, says):
@@ -110,7 +110,7 @@ def test_spoilt_files(tmp_path, files, says):
 def test_nothing_there(tmp_path):
     with pytest.raises(DataError, match="is no folder and no archive"):
         load_split("nmnist:train", tmp_path / "none")
-    with pytest.raises(DataError, match="holds no recording"):
+    with pytest.raises(DataError, match="holds no Train/ and no archive of it; name a folder with Train/0/"):
         load_split("nmnist:train", tmp_path)
 
 
