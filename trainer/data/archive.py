@@ -24,7 +24,8 @@ _TAR: dict[str, Callable[[Path], Any]] = {
 }
 SUFFIXES = (".zip", *_TAR)
 _REMEDY = "fetch the file again"
-_BROKEN = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile)
+# RuntimeError: a zip that is encrypted or packed in an unknown way.
+_BROKEN = (OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile)
 
 
 class _Limited:

@@ -84,6 +84,6 @@ def load_npz(path: Path) -> DataSet:
             raise DataError(str(path), f"holds {size} bytes, at most {_LIMIT} are read", "make it smaller, with uint8")
         with np.load(path, allow_pickle=False) as file:  # never objects: those are pickles
             arrays = {name: file[name] for name in NAMES}
-    except (OSError, EOFError, ValueError, MemoryError, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
+    except (OSError, EOFError, ValueError, MemoryError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:
         raise DataError(str(path), f"cannot be read ({error})", remedy) from error
     return data_of_arrays(**arrays, name=path.stem)

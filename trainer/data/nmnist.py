@@ -20,8 +20,8 @@ from spikegraph.trainer.data.split import Part, Split
 
 SHAPE = (2, 34, 34)
 _EVENT = 5
-_MOST = 1 << 20  # bytes of a recording; the longest published one has some 60 KB
-_LIMIT = 2 << 30  # bytes of all of them: 60,000 have 1.3 GB
+_MOST = 1 << 20  # bytes of a recording: of the first 1,000 the longest has 36 KB
+_LIMIT = 2 << 30  # bytes of all of them: 60,000 of the mean length of the first 1,000 have 1.2 GB
 _FOLDERS: dict[Part, str] = {"train": "Train", "test": "Test"}
 _BASE = "https://data.mendeley.com/public-files/datasets/468j46mzdv/files/"
 _FILES: dict[Part, tuple[str, str]] = {

@@ -1,7 +1,7 @@
 """Event sets that the package tonic knows how to fetch and read (the extra `events`).
 
-Their recordings stay in their files until they are chosen: DVS128 Gesture has some 400 million events. Where tonic
-has no fixed split, every tenth recording of a class, in the order of the files' names, is for testing.
+Their recordings stay in their files until they are chosen: a set may be larger than memory. Where tonic has no fixed
+split, every tenth recording of a class, in the order of the files' names, is for testing.
 """
 
 from __future__ import annotations
