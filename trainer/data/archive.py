@@ -24,8 +24,8 @@ _TAR: dict[str, Callable[[Path], Any]] = {
 }
 SUFFIXES = (".zip", *_TAR)
 _REMEDY = "fetch the file again"
-# RuntimeError: a zip that is encrypted or packed in an unknown way.
-_BROKEN = (OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile)
+_BROKEN = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile)
+_SEALED = RuntimeError  # a zip that is encrypted, or packed in an unknown way
 
 
 class _Limited:
@@ -81,7 +81,7 @@ def read_members(path: Path, wanted: Callable[[str], bool], *, most: int, limit:
             opener = next(opener for suffix, opener in _TAR.items() if path.name.endswith(suffix))
             with opener(path) as stream:
                 yield from _from_tar(stream, wanted, most, limit)
-    except _BROKEN as error:
+    except (*_BROKEN, _SEALED) as error:
         raise DataError(str(path), f"cannot be read ({error})", _REMEDY) from error
 
 

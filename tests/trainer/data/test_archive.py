@@ -116,3 +116,15 @@ def test_not_an_archive(tmp_path):
         path.write_bytes(zlib.compress(b"what else" * 200))
         with pytest.raises(DataError, match=r"cannot be read .*; fetch the file again"):
             names_and_contents(path)
+
+
+def test_an_encrypted_zip(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.bin", b"secret")
+    content = bytearray(path.read_bytes())
+    content[6] |= 1  # the flag in the member's header, and in the directory
+    content[content.index(b"PK\1\2") + 8] |= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"cannot be read \(.*encrypted"):
+        names_and_contents(path)
