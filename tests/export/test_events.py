@@ -117,7 +117,7 @@ def test_what_cannot_be_sorted_in(changes: dict, match: str) -> None:
 @given(
     x=hnp.arrays(np.float32, (3, 2, 2, 1), elements=st.floats(0, 1, width=32)),
     n_steps=st.sampled_from([1, 2, 7, 64, 70_000]),
-    kind=st.sampled_from(CODINGS),
+    kind=st.sampled_from([kind for kind in CODINGS if kind != "events"]),  # of pixels
 )
 def test_a_code_makes_the_same_spikes_either_way(x: np.ndarray, n_steps: int, kind: str) -> None:
     coding, index = InputCoding(kind=kind, seed=5), np.arange(3)  # type: ignore[arg-type]
