@@ -111,6 +111,7 @@ def test_numbers_that_wrap_and_saturate_agree_as_well():
         output_synapses=nn.Linear(8, N_CLASSES),
         output=LIF(tau_mem=float("inf")),
     )
+    nn.init.uniform_(modules["hidden_synapses"].weight, -0.27, 0.27)
     network = SpikingNetwork(nn.Sequential(modules), (40,), chip=chip, largest_input=32767)
     rng = np.random.default_rng(0)
     coding, readout = InputCoding(kind="direct", max_value=32767), Readout(kind="count", output="output")
