@@ -134,6 +134,9 @@ def export(
     trained_weights = (trained_for.chip, trained_for.weight_bits)
     if chip is None and trained_for.chip != "none":
         chip, weight_bits = trained_for.chip, weight_bits or trained_for.weight_bits
+    onto = load_chip(chip or "loihi1", weight_bits=weight_bits)
+    if fit_clip is None:
+        fit_clip = weight_bits_of(onto) <= _FEW_BITS and trained_weights != (chip, weight_bits)
     provenance = {
         "made_by": f"spikegraph {__version__}",
         "recipe": recipe.to_toml(),
@@ -145,6 +148,7 @@ def export(
         "training_is_over": is_over(recipe.training, history),
         "checkpoint_sha256": sha256((folder / CHECKPOINT).read_bytes()).hexdigest(),
         "trained_for": trained_for.chip,
+        "fit_clip": fit_clip,
     }
     float_graph = lower(
         network,
@@ -153,9 +157,6 @@ def export(
         readout=readout_of(recipe),
         provenance=provenance,
     )
-    onto = load_chip(chip or "loihi1", weight_bits=weight_bits)
-    if fit_clip is None:
-        fit_clip = weight_bits_of(onto) <= _FEW_BITS and trained_weights != (chip, weight_bits)
     graph, report = quantize(float_graph, onto, fit_clip=fit_clip)
     formats.save(graph, out)
     return graph, report
@@ -499,6 +500,9 @@ def _torch_place(graph: Graph, run: str | Path | None) -> Place:
     if digest != graph.provenance.get("checkpoint_sha256"):
         what = f"the checkpoint in {folder} is not the one that the graph was exported from"
         raise OptionError("--against torch", what, "export again, or name the right folder with --run")
+    if graph.provenance.get("fit_clip"):
+        what = "the graph's weights were clipped where their error is least, those of the forward pass are not"
+        raise OptionError("--against torch", what, "export with --no-fit-clip, or verify against other places")
     chip = str(graph.provenance["chip"])
     bits = graph.provenance["weight_bits"] if chip == "generic" else None
     network.compute_in(load_chip(chip, weight_bits=bits))  # also what was trained in floats, or for another chip

@@ -294,10 +294,27 @@ def test_verify_says_no_and_where_when_a_weight_was_changed(trained: Path, net: 
     assert "population hidden, neuron 3, u" in result.stdout
 
 
-def test_a_graph_for_another_chip_is_compared_in_its_integers(trained: Path, tmp_path: Path) -> None:
-    call("export", trained / "run", "-o", tmp_path / "n.h5", "--chip", "loihi2")
-    result = call("verify", tmp_path / "n.h5", "--against", "torch", "--data", "digits:test", "--samples", 2)
-    assert result.stdout.startswith("torch: identical: 2 populations × 6 steps × 2 samples")
+@pytest.mark.parametrize("trained_for", ["loihi1", "none"])
+@pytest.mark.parametrize(
+    "chip", ["loihi1", "loihi2", "generic --weight-bits 8", "generic --weight-bits 2 --no-fit-clip"]
+)
+def test_torch_computes_in_the_integers_of_any_chip(trained: Path, tmp_path: Path, trained_for: str, chip: str) -> None:
+    """Whatever a network was trained in, its forward pass can be asked for what a graph of it does."""
+    run = trained / "run"
+    if trained_for == "none":
+        run = tmp_path / "run"
+        call("train", trained / "tiny.toml", "--out", run, "--chip", "none", "--epochs", 1)
+    call("export", run, "-o", tmp_path / "n.h5", "--chip", *chip.split())
+    result = call("verify", tmp_path / "n.h5", "--against", "torch", "--data", "digits:test", "--samples", 20, "--json")
+    (place,) = json.loads(result.stdout)["places"]
+    assert place["identical"]
+    assert place["n_compared"] == 26 * 6 * 20 * 3
+
+
+def test_clipped_weights_are_not_those_of_the_forward_pass(trained: Path, tmp_path: Path) -> None:
+    call("export", trained / "run", "-o", tmp_path / "n.h5", "--chip", "generic", "--weight-bits", 2)
+    says = refused("verify", tmp_path / "n.h5", "--against", "torch", "--data", "digits:test", "--samples", 2)
+    assert "export with --no-fit-clip" in says.replace("\n", " ")
 
 
 def test_a_place_that_cannot_run_the_graph_leaves_the_others_answers(trained: Path, tmp_path: Path) -> None:
