@@ -7,12 +7,8 @@ same time. Figures are medians over rounds. SPIKEGRAPH_PEERS chooses rows by nam
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import platform
-import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -23,18 +19,15 @@ from typing import Any
 import numpy as np
 import pytest
 from peers.networks import chain_of
+from process import THREADS, Process, python_of
 from workloads import workload_a, workload_b
 
 from spikegraph.export.connectivity import Array
 from spikegraph.hwsim.native import run_native
 from spikegraph.hwsim.program import compile_program
 
-HERE = Path(__file__).parent
-ENVIRONMENTS = HERE.parents[1] / ".bench-envs"
 ROUNDS = int(os.environ.get("SPIKEGRAPH_ROUNDS", "7"))
 SLOW_ROUNDS = 3
-THREADS = 2
-START_S, ROUND_S = 600.0, 300.0
 A_BATCHES, B_BATCHES = [8, 16, 50, 100, 250, 500], [1, 2, 4, 8, 16, 32]
 SCENARIOS = {
     "A": lambda: (*workload_a(1000), A_BATCHES),
@@ -77,80 +70,6 @@ PEERS = [
 ]
 
 
-class Process:
-    """A peer's process: stopped by a signal except while it is asked something."""
-
-    def __init__(self, peer: Peer, network: Path, log: Path) -> None:
-        environment = ENVIRONMENTS / peer.environment
-        if not (environment / "installed.txt").is_file():
-            failed = environment / "failed"
-            reason = failed.read_text().strip().splitlines()[-1] if failed.is_file() else "`make bench-envs` first"
-            raise RuntimeError(f"not installed: {reason}")
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(THREADS))
-        # What a peer compiles goes with the test; PyTorch's is kept, it takes minutes.
-        folders = {"TMPDIR": str(log.parent), "TORCHINDUCTOR_CACHE_DIR": str(ENVIRONMENTS / "torchinductor")}
-        with log.open("w") as said:
-            self.process = subprocess.Popen(
-                [environment / "bin" / "python", "-m", "peers.serve", peer.adapter, peer.variant, network],
-                cwd=HERE,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=said,
-                text=True,
-                env={**os.environ, **threads, **folders},
-                start_new_session=True,
-            )
-        try:
-            self.ready = self._answer(START_S)["ready"]
-        except BaseException:
-            self.end()
-            raise
-
-    def round(self) -> dict[str, Any]:
-        self._signal(signal.SIGCONT)
-        assert self.process.stdin
-        self.process.stdin.write("round\n")
-        self.process.stdin.flush()
-        return self._answer(ROUND_S)
-
-    def _answer(self, limit_s: float) -> dict[str, Any]:
-        """Read one line, then stop the peer and its children; a peer that takes too long is ended."""
-        with _alarm(limit_s):
-            assert self.process.stdout
-            line = self.process.stdout.readline()
-        answer: dict[str, Any] = json.loads(line or '{"error": "ended without an answer"}')
-        if "error" in answer:
-            raise RuntimeError(answer["error"])
-        self._signal(signal.SIGSTOP)
-        return answer
-
-    def _signal(self, number: int) -> None:
-        os.killpg(self.process.pid, number)
-
-    def end(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self._signal(signal.SIGKILL)
-        with contextlib.suppress(BrokenPipeError), self.process:  # closes its pipes and waits
-            pass
-
-
-class _alarm:  # noqa: N801 (reads as a statement)
-    """Raise TimeoutError after so many seconds."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-
-    def __enter__(self) -> None:
-        signal.signal(signal.SIGALRM, self._raise)
-        signal.setitimer(signal.ITIMER_REAL, self.seconds)
-
-    def __exit__(self, *_: object) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-    def _raise(self, *_: object) -> None:
-        raise TimeoutError(f"took more than {self.seconds:.0f} s")
-
-
 def say(*words: object) -> None:
     print(*words, file=sys.stderr, flush=True)
 
@@ -174,7 +93,9 @@ def started(scenario: str, network: Path, folder: Path) -> tuple[dict[Peer, Proc
     for peer in chosen(scenario):
         try:
             begin = time.monotonic()
-            running[peer] = Process(peer, network, folder / f"{peer.adapter}-{peer.variant}.log")
+            arguments = ("peers.serve", peer.adapter, peer.variant, network)
+            log = folder / f"{peer.adapter}-{peer.variant}.log"
+            running[peer] = Process(python_of(peer.environment), arguments, log)
             ready = running[peer].ready
             rates = ", ".join(f"{batch}: {number(rate)}" for batch, rate in ready["rates"].items())
             say(f"  {scenario}: {peer.label}: samples/s by batch {rates} ({time.monotonic() - begin:.0f} s)")
