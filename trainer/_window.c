@@ -7,7 +7,8 @@
 
 #include "../hwsim/neuron.h"
 
-#define SG_BLOCK 1024 /* neurons whose states stay in cache; a row of theirs is a page */
+#define SG_BLOCK 256 /* neurons whose states stay in the first-level cache, beside the rows that stream by */
+#define SG_LINE 16   /* floats of a cache line */
 
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
 #define SG_LEVELS __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
@@ -51,6 +52,22 @@ static void load(const sg_parameter *parameter, int64_t first, int64_t n, float 
     memcpy(to + k, parameter->values + from, (size_t)run * sizeof *to);
     k += run;
   }
+}
+
+/* Ask for the row that comes next while this one is computed: the processor foresees no jump from step to step. */
+SG_INLINE void expect(const float *row, int64_t n) {
+  for (int64_t k = 0; k < n; k += SG_LINE) __builtin_prefetch(row + k, 0);
+}
+
+SG_INLINE void expect_to_write(const float *row, int64_t n) {
+  for (int64_t k = 0; k < n; k += SG_LINE) __builtin_prefetch(row + k, 1);
+}
+
+/* Where the next row begins, steps going up or down: the one of this block, else the first of the next block. */
+SG_INLINE int64_t next_row(const sg_window *w, int64_t t, int64_t first, int64_t n, int64_t way) {
+  const int64_t next = t + way, begin = way > 0 ? 0 : w->n_steps - 1;
+  if (next >= 0 && next < w->n_steps) return next * w->n_neurons + first;
+  return first + 2 * n <= w->n_neurons ? begin * w->n_neurons + first + n : t * w->n_neurons + first;
 }
 
 /* ---- forward ---- */
@@ -156,6 +173,10 @@ SG_LEVELS static void forward_floats(const sg_window *w, int64_t first, int64_t 
   for (int64_t t = 0; t < w->n_steps; t++) {
     const int64_t at = t * w->n_neurons + first;
     uint8_t *integrates = w->integrates ? w->integrates + at : 0;
+    const int64_t next = next_row(w, t, first, n, 1);
+    expect(w->x + next, n);
+    expect_to_write(w->s + next, n);
+    expect_to_write(w->v_before_reset + next, n);
     SG_SPECIAL(float_step, &block, n, w->x + at, w->s + at, w->v_before_reset + at, integrates, pause, max_spikes)
     if (w->u) memcpy(w->u + at, block.u, (size_t)n * sizeof(float));
     if (w->v) memcpy(w->v + at, block.v, (size_t)n * sizeof(float));
@@ -182,6 +203,10 @@ SG_LEVELS static void forward_integers(const sg_window *w, int64_t first, int64_
   for (int64_t t = 0; t < w->n_steps; t++) {
     const int64_t at = t * w->n_neurons + first;
     uint8_t *integrates = w->integrates ? w->integrates + at : 0;
+    const int64_t next = next_row(w, t, first, n, 1);
+    expect(w->x + next, n);
+    expect_to_write(w->s + next, n);
+    expect_to_write(w->v_before_reset + next, n);
     whole_numbers(w->x + at, n, block.x);
     SG_SPECIAL(integer_step, &block, n, w->s + at, w->v_before_reset + at, integrates, pause, max_spikes)
     if (w->u)
@@ -249,6 +274,10 @@ SG_LEVELS static void backward(const sg_window *w, int64_t first, int64_t n) {
     const int64_t at = t * w->n_neurons + first, before = at - w->n_neurons;
     const float *restrict v = w->v_before_reset + at;
     const uint8_t *restrict integrates = w->integrates ? w->integrates + at : 0;
+    const int64_t next = next_row(w, t, first, n, -1);
+    expect(w->v_before_reset + next, n);
+    if (w->grad_s) expect(w->grad_s + next, n);
+    expect_to_write(w->grad_x + next, n);
     for (int64_t k = 0; k < n; k++) block.grad[k] = block.carried_v[k];
     if (w->reset == SG_ZERO)
       for (int64_t k = 0; k < n; k++) block.grad[k] *= 1.0f - (v[k] > block.threshold[k] ? 1.0f : 0.0f);

@@ -24,6 +24,7 @@ from spikegraph.export.errors import OptionError, SpikegraphError
 from spikegraph.export.hdf5 import graph_checksum
 from spikegraph.hwsim.cost import cost_of
 from spikegraph.hwsim.profile import load_profile, profile_names
+from spikegraph.trainer.memory import keep_freed_memory
 
 _TERMINAL = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 _MESSAGES = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -159,6 +160,7 @@ def main() -> None:
 @_json
 def train(recipe: str, out: Path, data_dir: Path | None, as_json: bool, **options: Any) -> None:
     """Train RECIPE (a name, or a TOML file) in the chip's arithmetic."""
+    keep_freed_memory()
     if options["resume"] and not _PROCESS and not stages.is_started(out):
         _MESSAGES.print(f"note: {out} holds no checkpoint to go on from; training starts at the first epoch")
     with _progress() as progress:

@@ -17,7 +17,7 @@ from spikegraph.trainer.dynamics import Decays, Dynamics, Wanted
 from spikegraph.trainer.neurons import lif
 from spikegraph.trainer.surrogate import SURROGATES
 
-BLOCK = 1024  # neurons of a block in _window.c
+BLOCK = 256  # neurons of a block in _window.c
 
 DYNAMICS = st.builds(
     Dynamics,
