@@ -1,8 +1,8 @@
 """Integer arithmetic of the chip: decay, shift, wrap, saturate, and the integer formats.
 
-This is the only place in Python where these rules exist. Each function uses operators only, so it takes Python
-integers, NumPy integer arrays and torch integer tensors alike (int64, so that the products of the decay fit): the
-reference engine and the quantization-aware training run this very code. docs/semantics.md is the law behind it.
+This is the only place in Python where these rules exist. Each function takes Python integers, NumPy integer arrays and
+torch integer tensors alike (int64, so that the products of the decay fit): the reference engine and the
+quantization-aware training run this very code. docs/semantics.md is the law behind it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def wrap24(y: Any) -> Any:
 
 def saturate24(y: Any) -> Any:
     """Clip y to ±(2^23 - 1)."""
-    return y + (y > STATE_MAX) * (STATE_MAX - y) + (y < -STATE_MAX) * (-STATE_MAX - y)
+    return y.clip(-STATE_MAX, STATE_MAX) if hasattr(y, "clip") else max(-STATE_MAX, min(y, STATE_MAX))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -94,7 +94,7 @@ AFTER = "state.v = v_after\n"
 WINDOW = "            if not 0 <= step < n_steps:\n                continue\n"
 DECAY = "return (product + (product < 0) * (DECAY_ONE - 1)) >> DECAY_BITS"
 WRAP24 = "return STATE_HALF - ((STATE_HALF - y) & ((1 << STATE_BITS) - 1))"
-SATURATE = "return y + (y > STATE_MAX) * (STATE_MAX - y) + (y < -STATE_MAX) * (-STATE_MAX - y)"
+SATURATE = 'return y.clip(-STATE_MAX, STATE_MAX) if hasattr(y, "clip")'
 
 # One step
 
@@ -243,17 +243,17 @@ mutation(
 )
 mutation(
     "v saturates at 2^23",
-    ("fixed", "(y > STATE_MAX) * (STATE_MAX - y)", "(y > STATE_HALF) * (STATE_HALF - y)"),
+    ("fixed", "y.clip(-STATE_MAX, STATE_MAX)", "y.clip(-STATE_MAX, STATE_HALF)"),
     caught_by="v_saturates_at_both_ends",
 )
 mutation(
     "v saturates at -2^23",
-    ("fixed", "(y < -STATE_MAX) * (-STATE_MAX - y)", "(y < -STATE_HALF) * (-STATE_HALF - y)"),
+    ("fixed", "y.clip(-STATE_MAX, STATE_MAX)", "y.clip(-STATE_HALF, STATE_MAX)"),
     caught_by="v_saturates_at_both_ends v_saturates_after_everything_is_added",
 )
 mutation(
     "v wraps",
-    ("fixed", SATURATE, "return wrap24(y)"),
+    ("fixed", SATURATE, 'return wrap24(y) if hasattr(y, "clip")'),
     caught_by="v_saturates_at_both_ends v_saturates_after_everything_is_added",
 )
 mutation(
