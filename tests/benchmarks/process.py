@@ -36,8 +36,8 @@ def python_of(environment: str) -> Path:
 class Process:
     """`python -m arguments`, which answers lines with lines of JSON; what it says on standard error goes to `log`."""
 
-    def __init__(self, python: Path, arguments: Sequence[str | Path], log: Path) -> None:
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(THREADS))
+    def __init__(self, python: Path, arguments: Sequence[str | Path], log: Path, n_threads: int = THREADS) -> None:
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(n_threads))
         # What a peer compiles goes with the test; PyTorch's is kept, it takes minutes.
         folders = {"TMPDIR": str(log.parent), "TORCHINDUCTOR_CACHE_DIR": str(ENVIRONMENTS / "torchinductor")}
         with log.open("w") as said:

@@ -6,7 +6,8 @@ A contender is a module of this folder, `training_CONTENDER`, with
 
 from spikes (T, B, *shape) to the spikes of the output (T, B, n_classes). A step is forward, cross entropy of the spike
 counts, backward and Adam, always of the same batch. Lines of JSON on standard output: {"ready": …} with the loss
-before the first step, then for each line that comes in {"seconds": of a step, median of a round, "loss", "peak_mb"}.
+before the first step, then for each line that comes in {"seconds", "processor_seconds", "loss", "peak_mb"}: of a step,
+medians of a round.
 """
 
 from __future__ import annotations
@@ -42,12 +43,14 @@ class Training:
         return float(loss.detach())
 
     def round(self):
-        times, begin = [], time.perf_counter()
+        times, processor_times, begin = [], [], time.perf_counter()
         while len(times) < 3 or time.perf_counter() - begin < ROUND_S:
-            start = time.perf_counter()
+            start, processor_start = time.perf_counter(), time.process_time()
             loss = self.step()
             times.append(time.perf_counter() - start)
-        return {"seconds": median(times), "loss": loss, "peak_mb": peak_mb()}
+            processor_times.append(time.process_time() - processor_start)
+        seconds = {"seconds": median(times), "processor_seconds": median(processor_times)}
+        return {**seconds, "loss": loss, "peak_mb": peak_mb()}
 
 
 def peak_mb():
