@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from spikegraph.export.errors import ChipError
 from spikegraph.export.fixed import IntegerFormat
 from spikegraph.export.float_graph import FloatGraph, FloatPopulation, FloatProjection
 from spikegraph.export.graph import PROJECTIONS, Graph, Population, Projection
+from spikegraph.export.one_spike import one_spike
 from spikegraph.export.split import split_populations
 
 
@@ -202,11 +203,12 @@ class PopulationError:
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizationReport:
-    """Everything that `quantize` changed, node by node."""
+    """Everything that `quantize` changed, node by node; `rewrites` are exact (see one_spike.py)."""
 
     chip: str
     projections: dict[str, ProjectionError]
     populations: dict[str, PopulationError]
+    rewrites: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
@@ -266,12 +268,15 @@ def quantize(graph: FloatGraph, chip: Chip, *, fit_clip: bool = False) -> tuple[
         readout=graph.readout,
         provenance={**graph.provenance, "chip": chip.name, "weight_bits": weight_bits_of(chip)},
     )
+    integer, rewrites = one_spike(integer, chip)
     integer, parts = split_populations(integer, chip)
     require_legal(integer, chip)
     for name, of in parts.items():
         population_errors[name] = replace(population_errors[name], parts=len(of))
     ordered = {name: projection_errors[name] for name in graph.projections}
-    return integer, QuantizationReport(chip=chip.name, projections=ordered, populations=population_errors)
+    return integer, QuantizationReport(
+        chip=chip.name, projections=ordered, populations=population_errors, rewrites=rewrites
+    )
 
 
 def weight_bits_of(chip: Chip) -> int:

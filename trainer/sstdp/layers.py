@@ -1,0 +1,120 @@
+"""Layers of one-spike networks: synapses onto neurons that fire at most once, and pooling by the earliest spike."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spikegraph.export.chips import Chip
+from spikegraph.trainer.quantizers import quantize_dense
+from spikegraph.trainer.sstdp.geometry import Geometry
+from spikegraph.trainer.sstdp.rules import Rule, Synapses, fire
+
+
+class Fired(NamedTuple):
+    """What a layer hands on, float tensors (B, c, h, w).
+
+    Attributes
+    ----------
+    fired_at : Tensor
+        Step of each spike, n_steps for silence; its gradient is dE/dt.
+    last, peak : Tensor
+        v at the end of a sample and at its largest, in units of the threshold: see `Window`.
+    """
+
+    fired_at: Tensor
+    last: Tensor
+    peak: Tensor
+
+
+class OneSpikeLayer(nn.Module):
+    """Synapses onto integrate-and-fire neurons without leak that fire at most once in a window.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        Dense or convolutional.
+    n_steps : int
+        Length of the window.
+    rule : Rule
+        How it learns.
+    chip : Chip, optional
+        Compute in this chip's integers (quantization-aware); None: in floats.
+    v_threshold : float
+        In units of the weights. It is not trained: with no leak and no bias, to scale a neuron's threshold is to scale
+        its weights.
+    """
+
+    def __init__(
+        self, geometry: Geometry, *, n_steps: int, rule: Rule, chip: Chip | None = None, v_threshold: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.geometry, self.n_steps, self.rule, self.chip, self.v_threshold = geometry, n_steps, rule, chip, v_threshold
+        self.weight = nn.Parameter(torch.zeros(geometry.weight_shape))
+
+    @torch.no_grad()
+    def synapses(self) -> Synapses:
+        """Return the weights and the threshold as they act: in floats, or in the chip's whole numbers."""
+        if self.chip is None:
+            return Synapses(weight=self.weight.detach(), threshold=self.v_threshold, integer=False)
+        zero, v_threshold = self.weight.new_zeros(1), self.weight.new_tensor(self.v_threshold)
+        quantized = quantize_dense(self.weight, v_threshold, zero, self.chip)
+        return Synapses(weight=quantized.weight, threshold=float(quantized.threshold_mant), integer=True)
+
+    def forward(self, fired: Fired, until: Tensor, *, fires: bool = True) -> Fired:
+        """Run a window.
+
+        Parameters
+        ----------
+        fired : Fired
+            Of the layer before, or of the input.
+        until : Tensor of int (B,)
+            The last step of each sample.
+        fires : bool
+            False: no spike, and so no reset, ends the integration of v: for losses on potentials.
+        """
+        return Fired(
+            *fire(
+                fired.fired_at.flatten(1),
+                self.weight,
+                self.synapses(),
+                self.v_threshold,
+                self.geometry,
+                self.rule,
+                self.n_steps,
+                until,
+                fires=fires,
+            )
+        )
+
+
+class EarliestPool2d(nn.Module):
+    """Pooling of spikes: the earliest of a window, as max pooling does on spikes; the error goes to that one neuron.
+
+    Of several earliest it goes to the first; in a window that stayed silent to the one that came nearest to firing.
+
+    Parameters
+    ----------
+    kernel_size : int
+        Also the stride.
+    """
+
+    def __init__(self, kernel_size: int) -> None:
+        super().__init__()
+        self.kernel_size = kernel_size
+
+    def forward(self, fired: Fired) -> Fired:
+        """Pool (B, c, h, w)."""
+        with torch.no_grad():
+            nearness = torch.sigmoid(fired.peak.clamp(-8, 8))  # below 1: between two steps
+            key = nearness - fired.fired_at
+            _, index = functional.max_pool2d(key, self.kernel_size, return_indices=True)
+        shape = index.shape
+
+        def chosen(values: Tensor) -> Tensor:
+            return values.flatten(2).gather(2, index.flatten(2)).reshape(shape)
+
+        return Fired(chosen(fired.fired_at), chosen(fired.last), chosen(fired.peak))
