@@ -112,6 +112,18 @@ class InputCoding:
             raise OptionError("input", "is of pixels, but the coding is events, of recordings", remedy)
         return x
 
+    def fires_at(self, x: Array, n_steps: int) -> Array:
+        """Return the step of each line's spike, n_steps for none: unsigned integers (B, *shape).
+
+        Raises
+        ------
+        OptionError
+            As for `encode`, or the coding is not `first_spike`.
+        """
+        if self.kind != "first_spike":
+            raise OptionError("coding", f"kind = {self.kind!r} spikes more than once", "use first_spike")
+        return _fires_at(_checked(x), n_steps)
+
     def spikes(self, x: Array | Recordings, index: Array, n_steps: int) -> Array | Events:
         """Turn samples into what is made and run fastest: events if there are few of them, else a raster.
 

@@ -33,9 +33,10 @@ def one_spike(graph: Graph, chip: Chip) -> tuple[Graph, dict[str, str]]:
     for name, population in graph.populations.items():
         if population.max_spikes != 1:
             continue
-        if max(graph.n_steps, population.refractory_steps) <= chip.refractory_steps.maximum:
-            populations[name] = replace(population, max_spikes=0, refractory_steps=max(graph.n_steps, 1))
-            done[name] = f"max_spikes = 1 → refractory_steps = {graph.n_steps}: it outlasts the window"
+        pause = chip.refractory_steps.maximum
+        if graph.n_steps <= pause:
+            populations[name] = replace(population, max_spikes=0, refractory_steps=pause)
+            done[name] = f"max_spikes = 1 → refractory_steps = {pause}, which outlasts the window"
             continue
         inhibition = _inhibition(graph, name, population, chip)
         if inhibition is not None:

@@ -65,10 +65,11 @@ static int64_t taps_of(const sg_layer *layer, int64_t line, tap *taps) {
 }
 
 /* Forward: `value` is float, or int32_t for whole numbers. With `aligned` x is summed apart, aligned, wrapped and saturated as
- * docs/semantics.md says; without, the caller knows that neither can happen, and sums go straight into v, in units of x. */
+ * docs/semantics.md says, and bias is in units of v; without, the caller knows that neither can happen, and sums go straight
+ * into v, in units of x. A bias, one per output channel, may be NULL. */
 #define FORWARD(name, value, lowest, highest, aligned)                                                                  \
-  CLONES EXPORT int64_t name(const sg_layer *layer, const int32_t *times, const value *weight, value threshold,         \
-                             const int32_t *until, int64_t first, int64_t every, int32_t *fired_at, value *peak,        \
+  CLONES EXPORT int64_t name(const sg_layer *layer, const int32_t *times, const value *weight, const value *bias,       \
+                             value threshold, const int32_t *until, int64_t first, int64_t every, int32_t *fired_at, value *peak,\
                              int32_t *peak_at, value *last) {                                                           \
     const int64_t lanes = layer->lanes, n_sites = layer->rows * layer->columns, n = n_sites * lanes;                    \
     const int64_t n_in = layer->channels * layer->height * layer->width;                                                \
@@ -94,6 +95,10 @@ static int64_t taps_of(const sg_layer *layer, int64_t line, tap *taps) {
       int64_t left = n_sites * layer->outputs;                                                                          \
       for (int32_t t = 0; left && t <= until[b]; t++) {                                                                 \
         int64_t n_touched = 0;                                                                                          \
+        for (int64_t site = 0; bias && site < n_sites; site++) {                                                        \
+          touched[n_touched++] = (int32_t)site; /* every neuron moves in every step */                                  \
+          is_touched[site] = 1;                                                                                         \
+        }                                                                                                               \
         for (int32_t e = starts[t]; e < starts[t + 1]; e++) {                                                           \
           const int64_t n_taps = taps_of(layer, events[e], taps);                                                       \
           for (int64_t k = 0; k < n_taps; k++) {                                                                        \
@@ -113,8 +118,11 @@ static int64_t taps_of(const sg_layer *layer, int64_t line, tap *taps) {
           int32_t any = 0;                                                                                              \
           for (int64_t i = 0; i < lanes; i++) {                                                                         \
             if (aligned) {                                                                                              \
-              v_site[i] = (value)sg_saturate24((int32_t)v_site[i] + sg_wrap24((uint32_t)x_site[i] << SG_ALIGN_BITS));   \
+              const int32_t u = sg_wrap24((uint32_t)x_site[i] << SG_ALIGN_BITS);                                        \
+              v_site[i] = (value)sg_saturate24((int32_t)v_site[i] + u + (bias ? (int32_t)bias[i] : 0));                 \
               x_site[i] = 0;                                                                                            \
+            } else if (bias) {                                                                                          \
+              v_site[i] += bias[i];                                                                                     \
             }                                                                                                           \
             const int32_t higher = v_site[i] > top_site[i];                                                             \
             top_site[i] = higher ? v_site[i] : top_site[i];                                                             \

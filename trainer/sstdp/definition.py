@@ -14,6 +14,7 @@ def run_window(
     geometry: Geometry,
     fired_at: Tensor,
     weight: Tensor,
+    bias: Tensor | None,
     threshold: float,
     n_steps: int,
     until: Tensor,
@@ -30,17 +31,25 @@ def run_window(
     peak_at = torch.full(shape, -1, dtype=torch.int32, device=device)
     fires_at = torch.full(shape, n_steps, dtype=torch.int32, device=device)
     reached = torch.ones(geometry.weight_shape, dtype=weight.dtype, device=device)
+    steady = 0 if bias is None else bias.reshape(-1, 1, 1).to(state.dtype)
     for t in range(n_steps):
-        s = (fired_at == t).to(exact) * (t <= until).to(exact).unsqueeze(1)
-        if not s.any():
+        going_on = t <= until
+        s = ((fired_at == t) & going_on.unsqueeze(1)).to(exact)
+        if bias is None and not s.any():
             continue
         x = geometry.sum_inputs(s, weight.to(exact))
-        state = fixed.saturate24(state + fixed.wrap24(x.to(torch.int64) << fixed.ALIGN_BITS)) if integer else state + x
-        arrived = geometry.sum_inputs(s.to(weight.dtype), reached) > 0
+        if integer:
+            u = fixed.wrap24(x.to(torch.int64) << fixed.ALIGN_BITS)
+            state = fixed.saturate24(state + u + steady * going_on.reshape(-1, 1, 1, 1))
+        else:
+            state = state + x + steady * going_on.reshape(-1, 1, 1, 1)
+        moved = geometry.sum_inputs(s.to(weight.dtype), reached) > 0
+        if bias is not None:
+            moved = moved | going_on.reshape(-1, 1, 1, 1)
         going = fires_at == n_steps
         v = state.double() / unit
-        fires = going & arrived & (v > threshold)
-        higher = going & arrived & ((v > peak) | fires)
+        fires = going & moved & (v > threshold)
+        higher = going & moved & ((v > peak) | fires)
         peak, peak_at = torch.where(higher, v, peak), peak_at.masked_fill(higher, t)
         last = torch.where(going, v, last)
         fires_at = fires_at.masked_fill(fires, t)

@@ -34,6 +34,11 @@ class Geometry:
     padding: int = 0
 
     @property
+    def is_dense(self) -> bool:
+        """Whether input and output have no rows and columns."""
+        return self.height == self.width == self.kernel_size == 1 and not self.padding
+
+    @property
     def n_in(self) -> int:
         """Number of input lines."""
         return self.channels * self.height * self.width
@@ -65,14 +70,14 @@ class Geometry:
 
     def sum_inputs(self, s: Tensor, weight: Tensor) -> Tensor:
         """Return the weighted sum: (B, n_in), (out, in, kernel, kernel) → (B, out, rows, columns)."""
-        if self.height == self.width == self.kernel_size == 1 and not self.padding:
+        if self.is_dense:
             return functional.linear(s, weight.reshape(self.outputs, -1)).reshape(len(s), *self.out_shape)
         image = s.reshape(len(s), self.channels, self.height, self.width)
         return functional.conv2d(image, weight, stride=self.stride, padding=self.padding)
 
     def sum_back(self, delta: Tensor, weight: Tensor) -> Tensor:
         """Return the transposed sum: (B, out, rows, columns), weights → (B, n_in)."""
-        if self.height == self.width == self.kernel_size == 1 and not self.padding:
+        if self.is_dense:
             return delta.flatten(1) @ weight.reshape(self.outputs, -1)
         size = [len(delta), self.channels, self.height, self.width]
         return torch.nn.grad.conv2d_input(size, weight, delta, stride=self.stride, padding=self.padding).flatten(1)

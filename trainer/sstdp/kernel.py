@@ -99,6 +99,7 @@ def run_window(
     geometry: Geometry,
     fired_at: Tensor,
     weight: Tensor,
+    bias: Tensor | None,
     threshold: float,
     n_steps: int,
     until: Tensor,
@@ -115,13 +116,14 @@ def run_window(
     unit = 1
     if not integer:
         forward, argument = library().sg_forward_float, ctypes.c_float(threshold)
-    elif rows.to(torch.int64).abs().sum(dim=0).max() << ALIGN_BITS <= STATE_MAX:  # nothing can wrap or saturate
+    elif bias is None and rows.to(torch.int64).abs().sum(dim=0).max() << ALIGN_BITS <= STATE_MAX:  # nothing can wrap or saturate
         forward, argument = library().sg_forward_whole, ctypes.c_int32(int(min(threshold, _NEVER)))
     else:
         unit = 1 << ALIGN_BITS
         forward, argument = library().sg_forward_aligned, ctypes.c_int32(int(min(threshold * unit, _NEVER)))
     layer = _layer(geometry, len(times), n_steps)
-    inputs = [_pointer(tensor) for tensor in (times, rows)]
+    lanes = None if bias is None else functional.pad(bias.detach().to(dtype), (0, geometry.lanes - len(bias)))
+    inputs = [_pointer(times), _pointer(rows), None if lanes is None else _pointer(lanes)]
     outputs = [_pointer(tensor) for tensor in (fires_at, peak, peak_at, last)]
     _share(
         lambda k, n: forward(

@@ -46,23 +46,40 @@ class OneSpikeLayer(nn.Module):
     v_threshold : float
         In units of the weights. It is not trained: with no leak and no bias, to scale a neuron's threshold is to scale
         its weights.
+    urgency : float
+        What a bias adds to v from the first step to the last, in thresholds: as time goes by, less evidence is enough.
     """
 
     def __init__(
-        self, geometry: Geometry, *, n_steps: int, rule: Rule, chip: Chip | None = None, v_threshold: float = 1.0
+        self,
+        geometry: Geometry,
+        *,
+        n_steps: int,
+        rule: Rule,
+        chip: Chip | None = None,
+        v_threshold: float = 1.0,
+        urgency: float = 0.0,
     ) -> None:
         super().__init__()
         self.geometry, self.n_steps, self.rule, self.chip, self.v_threshold = geometry, n_steps, rule, chip, v_threshold
         self.weight = nn.Parameter(torch.zeros(geometry.weight_shape))
+        self.bias: Tensor | None
+        bias = torch.full((geometry.outputs,), urgency * v_threshold / n_steps) if urgency else None
+        self.register_buffer("bias", bias)
 
     @torch.no_grad()
     def synapses(self) -> Synapses:
-        """Return the weights and the threshold as they act: in floats, or in the chip's whole numbers."""
+        """Return weights, bias and threshold as they act: in floats, or in the chip's whole numbers."""
         if self.chip is None:
-            return Synapses(weight=self.weight.detach(), threshold=self.v_threshold, integer=False)
-        zero, v_threshold = self.weight.new_zeros(1), self.weight.new_tensor(self.v_threshold)
-        quantized = quantize_dense(self.weight, v_threshold, zero, self.chip)
-        return Synapses(weight=quantized.weight, threshold=float(quantized.threshold_mant), integer=True)
+            return Synapses(weight=self.weight.detach(), bias=self.bias, threshold=self.v_threshold, integer=False)
+        bias = self.weight.new_zeros(1) if self.bias is None else self.bias
+        quantized = quantize_dense(self.weight, self.weight.new_tensor(self.v_threshold), bias, self.chip)
+        return Synapses(
+            weight=quantized.weight,
+            bias=None if self.bias is None else quantized.bias,
+            threshold=float(quantized.threshold_mant),
+            integer=True,
+        )
 
     def forward(self, fired: Fired, until: Tensor, *, fires: bool = True) -> Fired:
         """Run a window.
@@ -80,6 +97,7 @@ class OneSpikeLayer(nn.Module):
             *fire(
                 fired.fired_at.flatten(1),
                 self.weight,
+                self.bias,
                 self.synapses(),
                 self.v_threshold,
                 self.geometry,

@@ -43,6 +43,11 @@ class OneSpikeNetwork(nn.Module):
         for layer in self.neurons().values():
             layer.chip = chip
 
+    @property
+    def input_image(self) -> tuple[int, ...]:
+        """Shape of the input as (c, h, w); n lines are n channels of 1 × 1."""
+        return self.input_shape if len(self.input_shape) == 3 else (math.prod(self.input_shape), 1, 1)
+
     def whole_window(self, n_samples: int) -> Tensor:
         """Return the last step of every sample if nothing ends it early: int32 (B,)."""
         device = next(self.parameters()).device
@@ -61,8 +66,7 @@ class OneSpikeNetwork(nn.Module):
             False: the last layer only integrates; see `OneSpikeLayer.forward`.
         """
         until = self.whole_window(len(fired_at)) if until is None else until
-        shape = self.input_shape if len(self.input_shape) == 3 else (math.prod(self.input_shape), 1, 1)
-        image = fired_at.reshape(len(fired_at), *shape)
+        image = fired_at.reshape(len(fired_at), *self.input_image)
         fired = Fired(image, torch.zeros_like(image), torch.zeros_like(image))
         everything, (*_, last) = {}, self.layers
         for name, layer in self.named_layers().items():
@@ -77,3 +81,20 @@ class OneSpikeNetwork(nn.Module):
         """Run a window and return what the last layer does, each (B, n_classes); parameters as in `run`."""
         *_, last = self.run(fired_at, until, fires=fires).values()
         return Fired(*(tensor.flatten(1) for tensor in last))
+
+    def evidence(self, fired_at: Tensor, until: Tensor) -> Tensor:
+        """Return v of the last layer in the step `until`, had it no threshold, without what its bias added.
+
+        Parameters
+        ----------
+        fired_at, until
+            As in `run`.
+
+        Returns
+        -------
+        Tensor (B, n_classes)
+            In units of the weights.
+        """
+        *_, layer = self.neurons().values()
+        v: Tensor = self(fired_at, until, fires=False).last * layer.v_threshold
+        return v if layer.bias is None else v - layer.bias * (until + 1).unsqueeze(1)

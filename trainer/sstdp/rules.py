@@ -66,6 +66,7 @@ class Synapses:
     """What the forward pass computes with: weights and threshold, as floats or as the chip's whole numbers."""
 
     weight: Tensor
+    bias: Tensor | None
     threshold: float
     integer: bool
 
@@ -78,6 +79,7 @@ class _Fire(torch.autograd.Function):
         ctx: Any,
         fired_at: Tensor,
         weight: Tensor,
+        bias: Tensor | None,
         synapses: Synapses,
         v_threshold: float,
         geometry: Geometry,
@@ -88,7 +90,9 @@ class _Fire(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.set_materialize_grads(False)
         limit = synapses.threshold if fires else math.inf
-        window = run_window(geometry, fired_at, synapses.weight, limit, n_steps, until, integer=synapses.integer)
+        window = run_window(
+            geometry, fired_at, synapses.weight, synapses.bias, limit, n_steps, until, integer=synapses.integer
+        )
         ctx.save_for_backward(fired_at, weight)
         ctx.window, ctx.synapses, ctx.v_threshold = window, synapses, v_threshold
         ctx.geometry, ctx.rule, ctx.n_steps, ctx.until = geometry, rule, n_steps, until
@@ -101,8 +105,8 @@ class _Fire(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         fired_at, weight = ctx.saved_tensors
         learn = _margin if ctx.rule.kind == "margin" else _timing
-        grad_fired_at, grad_weight = learn(ctx, fired_at, weight, grad_time, grad_last, grad_peak)
-        return grad_fired_at, grad_weight, None, None, None, None, None, None, None
+        grad_fired_at, grad_weight, grad_bias = learn(ctx, fired_at, weight, grad_time, grad_last, grad_peak)
+        return grad_fired_at, grad_weight, grad_bias, None, None, None, None, None, None, None
 
 
 def _margin(
@@ -112,24 +116,28 @@ def _margin(
     grad_time: Tensor | None,
     grad_last: Tensor | None,
     grad_peak: Tensor | None,
-) -> tuple[Tensor | None, Tensor]:
-    window, n_steps, geometry = ctx.window, ctx.n_steps, ctx.geometry
-    grad_weight, delta = torch.zeros_like(weight), torch.zeros_like(window.peak)
+) -> tuple[Tensor | None, Tensor, Tensor | None]:
+    window, synapses = ctx.window, ctx.synapses
+    reached = []  # dE/dv, and the step in which v was so
     if grad_time is not None:
-        z = window.peak / ctx.synapses.threshold - 1
-        early = -grad_time * SURROGATES[ctx.rule.surrogate](z)  # a higher potential fires earlier
-        grad_peak = early if grad_peak is None else grad_peak + early
+        early = -grad_time * SURROGATES[ctx.rule.surrogate](window.peak / synapses.threshold - 1)
+        grad_peak = early if grad_peak is None else grad_peak + early  # a higher potential fires earlier
     if grad_peak is not None:
-        delta += grad_peak
-        grad_weight += sum_pairs(geometry, fired_at, window.peak_at, grad_peak, n_steps)
+        reached.append((grad_peak, window.peak_at))
     if grad_last is not None:
-        delta += grad_last
-        ends = torch.minimum(window.fired_at, ctx.until.to(torch.int32).reshape(-1, 1, 1, 1))
-        grad_weight += sum_pairs(geometry, fired_at, ends, grad_last, n_steps)
+        end = torch.minimum(window.fired_at, ctx.until.to(torch.int32).reshape(-1, 1, 1, 1))
+        reached.append((grad_last, end))
+    grad_weight, grad_bias = torch.zeros_like(weight), None
+    for delta, at in reached:
+        grad_weight += sum_pairs(ctx.geometry, fired_at, at, delta, ctx.n_steps)
+        if ctx.needs_input_grad[2]:
+            grown = (delta * (at + 1)).sum(dim=(0, 2, 3))
+            grad_bias = grown if grad_bias is None else grad_bias + grown
     back = None
     if ctx.needs_input_grad[0]:
-        back = -geometry.sum_back(delta, ctx.synapses.weight / ctx.synapses.threshold)
-    return back, grad_weight / ctx.v_threshold
+        delta = torch.stack([delta for delta, _ in reached]).sum(dim=0)
+        back = -ctx.geometry.sum_back(delta, synapses.weight / synapses.threshold)
+    return back, grad_weight / ctx.v_threshold, None if grad_bias is None else grad_bias / ctx.v_threshold
 
 
 def _timing(
@@ -139,7 +147,7 @@ def _timing(
     grad_time: Tensor | None,
     grad_last: Tensor | None,
     grad_peak: Tensor | None,
-) -> tuple[Tensor | None, Tensor]:
+) -> tuple[Tensor | None, Tensor, Tensor | None]:
     rule, n_steps, geometry, ends = ctx.rule, ctx.n_steps, ctx.geometry, ctx.window.fired_at
     if grad_time is None:
         raise RuntimeError("the rules causal and stdp learn from spike times, not from potentials")
@@ -162,12 +170,13 @@ def _timing(
     if ctx.needs_input_grad[0]:
         acting = ctx.synapses.weight / ctx.synapses.threshold
         back = send_back(geometry, fired_at, ends, grad_time, acting, n_steps)
-    return back, grad_weight
+    return back, grad_weight, None
 
 
 def fire(
     fired_at: Tensor,
     weight: Tensor,
+    bias: Tensor | None,
     synapses: Synapses,
     v_threshold: float,
     geometry: Geometry,
@@ -185,6 +194,8 @@ def fire(
         Step of each line's spike, 0…n_steps.
     weight : Tensor of float (out, in, kernel, kernel)
         What is trained.
+    bias : Tensor of float (out,), optional
+        In units of `weight`, added to v in every step.
     synapses : Synapses
         What acts.
     v_threshold : float
@@ -200,6 +211,6 @@ def fire(
         Spike times; v at the end, and at its peak, in units of the threshold, as in `Window`.
     """
     times, last, peak = _Fire.apply(  # type: ignore[no-untyped-call]
-        fired_at, weight, synapses, v_threshold, geometry, rule, n_steps, until, fires
+        fired_at, weight, bias, synapses, v_threshold, geometry, rule, n_steps, until, fires
     )
     return times, last, peak

@@ -13,6 +13,7 @@ def run_window(
     geometry: Geometry,
     fired_at: Tensor,
     weight: Tensor,
+    bias: Tensor | None,
     threshold: float,
     n_steps: int,
     until: Tensor,
@@ -28,6 +29,8 @@ def run_window(
         Step of each line's spike; n_steps: silent.
     weight : Tensor of float (out, in, kernel, kernel)
         Whole numbers if `integer`.
+    bias : Tensor of float (out,), optional
+        One per output channel, in units of v: whole numbers if `integer`.
     threshold : float
         v_threshold, or the mantissa if `integer`; inf: nothing ever fires.
     n_steps : int
@@ -38,7 +41,7 @@ def run_window(
         Compute in the chip's integers.
     """
     place = kernel if fired_at.device.type == "cpu" else definition
-    return place.run_window(geometry, fired_at, weight, threshold, n_steps, until, integer=integer)
+    return place.run_window(geometry, fired_at, weight, bias, threshold, n_steps, until, integer=integer)
 
 
 def sum_pairs(
