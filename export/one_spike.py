@@ -1,9 +1,10 @@
 """One-spike neurons on a chip that counts no spikes: rewritten, so that every neuron still fires at most once.
 
-Where the chip's longest refractory period outlasts the window, it takes the place of the limit, and not one number differs:
-after its spike a neuron is held in either case. Where the window is longer, a neuron's spike inhibits the neuron itself, one
-step later and for good: it does not leak, and all that can still reach it is not enough to lift it over its threshold. Its
-spikes are the same; u and v after them are not. What cannot be proven is left as it is, for the chip to refuse.
+Where the chip's longest refractory period outlasts the window, it takes the place of the limit, and not one number
+differs: after its spike a neuron is held in either case. Where the window is longer, a neuron's spike inhibits the
+neuron itself, one step later and for good: it does not leak, and all that can still reach it is not enough to lift it
+over its threshold. Its spikes are the same; u and v after them are not. What cannot be proven is left as it is, for the
+chip to refuse.
 """
 
 from __future__ import annotations
@@ -75,7 +76,5 @@ def _inhibition(graph: Graph, name: str, population: Population, chip: Chip) -> 
         size = largest << exponent
         fits = (size - int(negative.min())) << fixed.ALIGN_BITS < fixed.STATE_HALF
         if size >= needed and fits and int(positive.max()) << fixed.ALIGN_BITS <= fixed.STATE_MAX:
-            return OneToOne(
-                source=name, target=name, weight=np.array(-largest), weight_exp=exponent, delay_steps=1
-            )
+            return OneToOne(source=name, target=name, weight=np.array(-largest), weight_exp=exponent, delay_steps=1)
     return None

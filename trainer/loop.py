@@ -18,19 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spikegraph.export.coding import InputCoding, Readout
+from spikegraph.export.coding import InputCoding
 from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import OptionError, SpikegraphError
 from spikegraph.export.files import write_whole
 from spikegraph.export.quantize import quantize
-from spikegraph.trainer.build import build_network
 from spikegraph.trainer.checkpoint import load_checkpoint, read_progress, save_checkpoint
 from spikegraph.trainer.data import DataSet, Split, augmented
 from spikegraph.trainer.log import CsvLog
-from spikegraph.trainer.losses import LOSSES
-from spikegraph.trainer.lower import lower
-from spikegraph.trainer.network import SpikingNetwork
-from spikegraph.trainer.objective import Objective
+from spikegraph.trainer.method import Network, build_network, build_objective, lower_network, readout_of
 from spikegraph.trainer.optimisation import Stepper, learning_rate
 from spikegraph.trainer.processes import Processes, processes
 from spikegraph.trainer.recipe import Recipe, load_recipe
@@ -61,13 +57,7 @@ class TrainingRun:
     def __init__(self, recipe: Recipe, data: DataSet, workers: Processes = _ALONE) -> None:
         self.recipe, self.data, self.workers, self.device = recipe, data, workers, workers.device
         self.network = build_network(recipe, data.train.sample_shape, data.n_classes).to(self.device)
-        self.objective = Objective(
-            self.network,
-            readout_of(recipe),
-            recipe.coding.n_steps,
-            loss=LOSSES[recipe.training.loss],
-            additions_weight=recipe.training.additions_weight,
-        )
+        self.objective = build_objective(recipe, self.network)
         order = np.random.default_rng([recipe.training.seed, 0]).permutation(len(data.train))
         n_validation = min(max(1, round(recipe.data.validation * len(order))), len(order) - 1)
         self.held_out, self.used = np.sort(order[:n_validation]), np.sort(order[n_validation:])
@@ -76,7 +66,8 @@ class TrainingRun:
         trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         self.stepper = Stepper(recipe.training, trained, self.device)
         if recipe.chip is not None:  # what the chip cannot hold is refused now, not after training
-            graph = lower(self.network, n_steps=recipe.coding.n_steps, coding=self.coding, readout=readout_of(recipe))
+            n_steps, readout = recipe.coding.n_steps, readout_of(recipe)
+            graph = lower_network(self.network, n_steps=n_steps, coding=self.coding, readout=readout)
             quantize(graph, recipe.chip)
 
     @property
@@ -240,11 +231,6 @@ def input_coding(recipe: Recipe) -> InputCoding:
     return InputCoding(kind=coding.kind, seed=recipe.training.seed, max_value=max_value, step_us=coding.step_us)
 
 
-def readout_of(recipe: Recipe) -> Readout:
-    """Return the readout of a recipe."""
-    return Readout(kind=recipe.network.readout, output="output")
-
-
 def train_recipe(
     recipe: Recipe, data: DataSet, folder: Path, *, resume: bool, device: str, progress: Progress
 ) -> dict[str, Any]:
@@ -288,7 +274,7 @@ def _make_folder(folder: Path, recipe: Recipe) -> None:
         raise OptionError(str(folder), f"cannot be written ({error})", "choose another --out") from error
 
 
-def load_run(folder: Path) -> tuple[Recipe, SpikingNetwork]:
+def load_run(folder: Path) -> tuple[Recipe, Network]:
     """Load the recipe and the trained network of a training run's folder: of the epoch that its recipe keeps."""
     if not (folder / RECIPE).is_file():
         raise OptionError(

@@ -5,23 +5,18 @@ from __future__ import annotations
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from spikegraph.export.chips import Chip, load_chip
 from spikegraph.export.errors import ChipError, RecipeError
 from spikegraph.trainer.architecture import parse
 from spikegraph.trainer.data import Augmentation
 from spikegraph.trainer.recipe_errors import problems_in_words
-
-Positive = Annotated[float, Field(ge=1e-30, le=1e30)]  # with room to the ends of float32
-Count = Annotated[int, Field(ge=1)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from spikegraph.trainer.section import Count, Positive, Section
+from spikegraph.trainer.sstdp.section import OneSpikeSection
 
 
 class DataSection(Augmentation):
@@ -32,7 +27,7 @@ class DataSection(Augmentation):
     downscale: int = Field(default=1, ge=1, le=64, description="recordings: join squares of so many pixels")
 
 
-class CodingSection(_Section):
+class CodingSection(Section):
     """How pixels or recordings become spikes, over how many steps."""
 
     kind: Literal["rate", "direct", "first_spike", "events"] = "rate"
@@ -52,7 +47,7 @@ class CodingSection(_Section):
         return self
 
 
-class NetworkSection(_Section):
+class NetworkSection(Section):
     """A network of leaky integrate-and-fire populations; the last one, "output", has a neuron per class.
 
     With readout "membrane" the last one integrates without reset, and its potential in the last step decides.
@@ -83,7 +78,7 @@ class NetworkSection(_Section):
         return text
 
 
-class QuantizationSection(_Section):
+class QuantizationSection(Section):
     """The chip whose integers the forward pass computes; "none" trains in floats."""
 
     chip: str = "none"
@@ -106,7 +101,7 @@ class QuantizationSection(_Section):
         return None
 
 
-class TrainingSection(_Section):
+class TrainingSection(Section):
     """The loop: what is minimised, by which steps, and when it ends."""
 
     epochs: Count
@@ -149,7 +144,7 @@ class TrainingSection(_Section):
         return self
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """A training run."""
 
     name: str
@@ -199,6 +194,18 @@ class Recipe(_Section):
         return _validated(raw, "options")
 
 
+class OneSpikeRecipe(Recipe):
+    """A training run with method "sstdp"."""
+
+    network: OneSpikeSection  # type: ignore[assignment]
+
+    @model_validator(mode="after")
+    def _lines_spike_once(self) -> Self:
+        if self.coding.kind != "first_spike":
+            raise ValueError(f"method 'sstdp' needs coding 'first_spike', and this one is {self.coding.kind!r}")
+        return self
+
+
 def recipe_names() -> tuple[str, ...]:
     """Names of the recipes that are installed, sorted."""
     folder = resources.files("spikegraph.trainer") / "recipes"
@@ -232,7 +239,9 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
 
 
 def _validated(raw: dict[str, object], where: str) -> Recipe:
+    network = raw.get("network")
+    kind = OneSpikeRecipe if isinstance(network, dict) and network.get("method") == "sstdp" else Recipe
     try:
-        return Recipe.model_validate(raw)
+        return kind.model_validate(raw)
     except ValidationError as error:
-        raise RecipeError(where, problems_in_words(error, Recipe), "mend these values") from error
+        raise RecipeError(where, problems_in_words(error, kind), "mend these values") from error

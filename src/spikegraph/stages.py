@@ -122,8 +122,8 @@ def export(
         network was trained with these very weights.
     """
     from spikegraph.trainer.checkpoint import read_progress
-    from spikegraph.trainer.loop import CHECKPOINT, input_coding, load_run, readout_of
-    from spikegraph.trainer.lower import lower
+    from spikegraph.trainer.loop import CHECKPOINT, input_coding, load_run
+    from spikegraph.trainer.method import lower_network, readout_of
     from spikegraph.trainer.stopping import is_over
 
     _require_place_for(out, "graph", "float-graph")
@@ -150,7 +150,7 @@ def export(
         "trained_for": trained_for.chip,
         "fit_clip": fit_clip,
     }
-    float_graph = lower(
+    float_graph = lower_network(
         network,
         n_steps=recipe.coding.n_steps,
         coding=input_coding(recipe),
@@ -488,8 +488,8 @@ def verify(
 
 def _torch_place(graph: Graph, run: str | Path | None) -> Place:
     """Return the forward pass of the very checkpoint that the graph was exported from."""
-    from spikegraph.trainer.execute import execute
     from spikegraph.trainer.loop import CHECKPOINT, load_run
+    from spikegraph.trainer.method import execute
 
     folder = Path(run or str(graph.provenance.get("run", "")))
     if not (folder / CHECKPOINT).is_file():
@@ -506,4 +506,4 @@ def _torch_place(graph: Graph, run: str | Path | None) -> Place:
     chip = str(graph.provenance["chip"])
     bits = graph.provenance["weight_bits"] if chip == "generic" else None
     network.compute_in(load_chip(chip, weight_bits=bits))  # also what was trained in floats, or for another chip
-    return lambda split, rasters: split_execution(execute(network, rasters), split)
+    return lambda graph, rasters: split_execution(execute(network, graph, rasters), graph)

@@ -10,7 +10,7 @@ from torch import nn
 from spikegraph.export.connectivity import Shape
 from spikegraph.export.errors import RecipeError
 from spikegraph.trainer.architecture import SPATIAL, Layer, names_of, parse
-from spikegraph.trainer.recipe import Recipe
+from spikegraph.trainer.recipe import OneSpikeRecipe, Recipe
 from spikegraph.trainer.sstdp.geometry import Geometry
 from spikegraph.trainer.sstdp.layers import EarliestPool2d, OneSpikeLayer
 from spikegraph.trainer.sstdp.network import OneSpikeNetwork
@@ -73,7 +73,7 @@ def build_objective(recipe: Recipe, network: OneSpikeNetwork) -> OneSpikeObjecti
 
 
 def _settings(recipe: Recipe) -> OneSpikeSection:
-    if not isinstance(recipe.network, OneSpikeSection):
+    if not isinstance(recipe, OneSpikeRecipe):
         raise RecipeError("network.method", "is not 'sstdp'", "build it as the network that it is")
     return recipe.network
 

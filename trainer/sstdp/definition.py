@@ -87,9 +87,7 @@ def send_back(
 
 
 def _patches(geometry: Geometry, fired_at: Tensor, n_steps: int) -> Tensor:
-    """Times of the lines that each site sees: (B, in · kernel · kernel, sites), the padding silent."""
+    """Return the times of the lines that each site sees: (B, in · kernel · kernel, sites), the padding silent."""
     image = fired_at.reshape(len(fired_at), geometry.channels, geometry.height, geometry.width).float() - n_steps
-    patches = torch.nn.functional.unfold(
-        image, geometry.kernel_size, stride=geometry.stride, padding=geometry.padding
-    )
+    patches = torch.nn.functional.unfold(image, geometry.kernel_size, stride=geometry.stride, padding=geometry.padding)
     return (patches + n_steps).to(torch.int32)

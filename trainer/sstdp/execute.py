@@ -1,7 +1,7 @@
 """Run a trained one-spike network where `verify` wants to compare it: every state of every population.
 
-The spikes are those of the training forward pass, which walks from event to event. u and v are what docs/semantics.md makes
-of the spikes of the layer before and of the layer's own; so a spike too early, too late or too many shows in all three.
+The spikes are those of the training forward pass, which walks from event to event. u and v are what docs/semantics.md
+makes of the spikes of the layer before and of the layer's own; so a spike too early or too late shows in all three.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.grad import conv2d_input
 
 LANES = 16  # output channels are padded to a multiple of it, so that the kernel adds whole vectors
 
@@ -79,5 +79,6 @@ class Geometry:
         """Return the transposed sum: (B, out, rows, columns), weights → (B, n_in)."""
         if self.is_dense:
             return delta.flatten(1) @ weight.reshape(self.outputs, -1)
-        size = [len(delta), self.channels, self.height, self.width]
-        return torch.nn.grad.conv2d_input(size, weight, delta, stride=self.stride, padding=self.padding).flatten(1)
+        size = (len(delta), self.channels, self.height, self.width)
+        back: Tensor = conv2d_input(size, weight, delta, stride=self.stride, padding=self.padding)  # type: ignore[no-untyped-call]
+        return back.flatten(1)

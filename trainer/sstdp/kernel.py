@@ -17,20 +17,14 @@ from spikegraph.export.fixed import ALIGN_BITS, STATE_MAX
 from spikegraph.trainer.sstdp.geometry import Geometry
 from spikegraph.trainer.sstdp.window import Window
 
-
 _NEVER = (1 << 31) - 2  # no v is larger; the kernel marks neurons that fired by one more
+_FIELDS = "n_samples n_steps channels height width rows columns outputs lanes kernel_height kernel_width stride padding"
 
 
 class _Layer(ctypes.Structure):
     """sg_layer of _kernel.c."""
 
-    _fields_ = tuple(
-        (name, ctypes.c_int64)
-        for name in (
-            "n_samples n_steps channels height width rows columns outputs lanes "
-            "kernel_height kernel_width stride padding"
-        ).split()
-    )
+    _fields_ = tuple((name, ctypes.c_int64) for name in _FIELDS.split())
 
 
 @cache
@@ -108,19 +102,17 @@ def run_window(
 ) -> Window:
     """Run a layer; parameters as in `spikegraph.trainer.sstdp.run.run_window`."""
     dtype = torch.int32 if integer else torch.float32
-    rows, times, until = _in_rows(geometry, weight, dtype), fired_at.to(torch.int32).contiguous(), until.to(torch.int32)
-    until = until.contiguous()
+    rows = _in_rows(geometry, weight, dtype)
+    times, until = (tensor.to(torch.int32).contiguous() for tensor in (fired_at, until))
     size = (len(times), geometry.rows * geometry.columns, geometry.lanes)
     fires_at, peak_at = torch.empty(size, dtype=torch.int32), torch.empty(size, dtype=torch.int32)
     peak, last = torch.empty(size, dtype=dtype), torch.empty(size, dtype=dtype)
-    unit = 1
-    if not integer:
-        forward, argument = library().sg_forward_float, ctypes.c_float(threshold)
-    elif bias is None and rows.to(torch.int64).abs().sum(dim=0).max() << ALIGN_BITS <= STATE_MAX:  # nothing can wrap or saturate
-        forward, argument = library().sg_forward_whole, ctypes.c_int32(int(min(threshold, _NEVER)))
-    else:
-        unit = 1 << ALIGN_BITS
-        forward, argument = library().sg_forward_aligned, ctypes.c_int32(int(min(threshold * unit, _NEVER)))
+    fits = integer and int(rows.to(torch.int64).abs().sum(dim=0).max()) << ALIGN_BITS <= STATE_MAX
+    whole = fits and bias is None  # nothing can wrap or saturate
+    unit = 1 << ALIGN_BITS if integer and not whole else 1
+    limit = min(threshold * unit, _NEVER) if integer else threshold
+    argument = ctypes.c_int32(int(limit)) if integer else ctypes.c_float(limit)
+    forward = getattr(library(), f"sg_forward_{'whole' if whole else 'aligned' if integer else 'float'}")
     layer = _layer(geometry, len(times), n_steps)
     lanes = None if bias is None else functional.pad(bias.detach().to(dtype), (0, geometry.lanes - len(bias)))
     inputs = [_pointer(times), _pointer(rows), None if lanes is None else _pointer(lanes)]

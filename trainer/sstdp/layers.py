@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spikegraph.export.chips import Chip
-from spikegraph.trainer.quantizers import quantize_dense
+from spikegraph.trainer.quantizers import quantize_population
 from spikegraph.trainer.sstdp.geometry import Geometry
 from spikegraph.trainer.sstdp.rules import Rule, Synapses, fire
 
@@ -72,10 +72,17 @@ class OneSpikeLayer(nn.Module):
         """Return weights, bias and threshold as they act: in floats, or in the chip's whole numbers."""
         if self.chip is None:
             return Synapses(weight=self.weight.detach(), bias=self.bias, threshold=self.v_threshold, integer=False)
-        bias = self.weight.new_zeros(1) if self.bias is None else self.bias
-        quantized = quantize_dense(self.weight, self.weight.new_tensor(self.v_threshold), bias, self.chip)
+        bias = self.weight.new_zeros(()) if self.bias is None else self.bias
+        quantized = quantize_population(
+            ["Dense" if self.geometry.is_dense else "Conv2d"],
+            [self.weight],
+            self.weight.new_tensor(self.v_threshold),
+            bias,
+            self.geometry.out_shape,
+            self.chip,
+        )
         return Synapses(
-            weight=quantized.weight,
+            weight=quantized.weights[0],
             bias=None if self.bias is None else quantized.bias,
             threshold=float(quantized.threshold_mant),
             integer=True,

@@ -30,9 +30,7 @@ class OneSpikeNetwork(nn.Module):
 
     def named_layers(self) -> dict[str, OneSpikeLayer | EarliestPool2d]:
         """Return the layers in order, by name."""
-        return {
-            name: layer for name, layer in self.layers.items() if isinstance(layer, OneSpikeLayer | EarliestPool2d)
-        }
+        return {name: layer for name, layer in self.layers.items() if isinstance(layer, OneSpikeLayer | EarliestPool2d)}
 
     def neurons(self) -> dict[str, OneSpikeLayer]:
         """Return the layers with synapses that are trained, in order, by name."""

@@ -12,6 +12,8 @@ from torch.nn import functional
 
 from spikegraph.export.coding import Decision, InputCoding, Readout
 from spikegraph.export.connectivity import Array
+from spikegraph.export.errors import OptionError
+from spikegraph.export.recordings import Recordings
 from spikegraph.trainer.sstdp.network import OneSpikeNetwork
 from spikegraph.trainer.sstdp.targets import squared_error, target_times
 
@@ -21,10 +23,10 @@ class Aim:
     """What the outputs should do.
 
     - `paper`, `code`: fire at target times; ½ Σ (t - T)². See `spikegraph.trainer.sstdp.targets`.
-    - `evidence` (ours): tell the class at any time. A sample is stopped in the step of its own decision, or, as often as
-      not, in a random step; cross-entropy on the evidence, the potentials v of the outputs without what urgency added to
-      them, had they not fired. Beside it a margin on each output by itself, because the first to fire decides: the label
-      should have come to 1 + margin when stopped at random, the others stay below 1 - margin.
+    - `evidence` (ours): tell the class at any time. A sample is stopped in the step of its own decision, or in a random
+      step. The loss is the cross-entropy on the evidence: the potentials v of the outputs, without what urgency added,
+      had they not fired. Beside it stands a margin on each output by itself, because the first to fire decides: where
+      the step is random the label should have come to 1 + margin, and in any case the others stay below 1 - margin.
 
     Parameters
     ----------
@@ -60,8 +62,11 @@ class OneSpikeObjective(nn.Module):
         super().__init__()
         self.network, self.aim = network, aim
 
-    def encode(self, x: Array, index: Array, coding: InputCoding) -> Tensor:
-        """Turn samples (B, c, h, w) float32 0…1 into the step of each line's spike: float (B, n), n_steps for silence."""
+    def encode(self, x: Array | Recordings, index: Array, coding: InputCoding) -> Tensor:
+        """Turn samples (B, c, h, w) float32 0…1 into the step of each line's spike: float (B, n)."""
+        if isinstance(x, Recordings):
+            remedy = "choose a data set of pixels, or train populations of LIF neurons (method stl)"
+            raise OptionError("input", "is of recordings, in which a line spikes more than once", remedy)
         fired_at = torch.from_numpy(coding.fires_at(x.reshape(len(x), -1), self.network.n_steps).astype(np.float32))
         return fired_at.to(next(self.network.parameters()).device)
 
@@ -92,9 +97,9 @@ class OneSpikeObjective(nn.Module):
         if not aim.margin_weight:
             return loss
         is_label = functional.one_hot(label, evidence.shape[1]).bool()
-        short = functional.softplus(aim.gain * torch.where(is_label, 1 - evidence, evidence - 1) + aim.gain * aim.margin)
+        lacking = torch.where(is_label, 1 - evidence, evidence - 1) + aim.margin
         counts = ~is_label | at_random.unsqueeze(1)  # at its own decision the label has fired, or another first
-        return loss + aim.margin_weight * (short * counts).sum(dim=1).mean()
+        return loss + aim.margin_weight * (functional.softplus(aim.gain * lacking) * counts).sum(dim=1).mean()
 
     @torch.no_grad()
     def decide(self, encoded: Tensor) -> Decision:

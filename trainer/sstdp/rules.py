@@ -17,7 +17,6 @@ from torch import Tensor
 
 from spikegraph.trainer.sstdp.geometry import Geometry
 from spikegraph.trainer.sstdp.run import run_window, send_back, sum_pairs
-from spikegraph.trainer.sstdp.window import Window
 from spikegraph.trainer.surrogate import SURROGATES
 
 RuleKind = Literal["stdp", "causal", "margin"]

@@ -40,8 +40,8 @@ def run_window(
     integer : bool
         Compute in the chip's integers.
     """
-    place = kernel if fired_at.device.type == "cpu" else definition
-    return place.run_window(geometry, fired_at, weight, bias, threshold, n_steps, until, integer=integer)
+    run = kernel.run_window if fired_at.device.type == "cpu" else definition.run_window
+    return run(geometry, fired_at, weight, bias, threshold, n_steps, until, integer=integer)
 
 
 def sum_pairs(
@@ -59,8 +59,8 @@ def sum_pairs(
     table : Tensor of float (2 · n_steps + 1,), optional
         f, entry n_steps being f(0); without it f is 1 where t_j <= end_i, else 0.
     """
-    place = kernel if fired_at.device.type == "cpu" else definition
-    return place.sum_pairs(geometry, fired_at, ends, delta, n_steps, table)
+    run = kernel.sum_pairs if fired_at.device.type == "cpu" else definition.sum_pairs
+    return run(geometry, fired_at, ends, delta, n_steps, table)
 
 
 def send_back(
@@ -71,5 +71,5 @@ def send_back(
     A line that stays silent (t_j = n_steps) takes errors of outputs that stayed silent as well. Parameters as in
     `sum_pairs`.
     """
-    place = kernel if fired_at.device.type == "cpu" else definition
-    return place.send_back(geometry, fired_at, ends, delta, weight, n_steps)
+    run = kernel.send_back if fired_at.device.type == "cpu" else definition.send_back
+    return run(geometry, fired_at, ends, delta, weight, n_steps)
