@@ -51,7 +51,7 @@ def one_spike(graph: Graph, chip: Chip) -> tuple[Graph, dict[str, str]]:
 def _inhibition(graph: Graph, name: str, population: Population, chip: Chip) -> OneToOne | None:
     """Return the smallest self-inhibition that is for good; None if none is, or it may be too much for u."""
     incoming = graph.into(name).values()
-    at_rest = not np.any(population.decay_v) and not np.any(population.bias_mant) and np.all(population.decay_u == 4096)
+    keeps = not np.any(population.decay_v) and np.all(population.decay_u == 4096)
     sources = {p.source for p in incoming}
     spike_once = all(
         graph.coding is not None and graph.coding.kind == "first_spike"
@@ -60,7 +60,7 @@ def _inhibition(graph: Graph, name: str, population: Population, chip: Chip) -> 
         for source in sources
     )
     plain = all(p.weight_exp >= 0 for p in incoming)  # a sum that is floored need not be the sum of what is
-    if not (at_rest and spike_once and plain and population.reset == "zero" and population.refractory_steps == 1):
+    if not (keeps and spike_once and plain and population.reset == "zero" and population.refractory_steps == 1):
         return None
     negative, positive = (
         sum(
@@ -70,10 +70,13 @@ def _inhibition(graph: Graph, name: str, population: Population, chip: Chip) -> 
         for end in (0, 1)
     )
     threshold = per_neuron(population.threshold_mant, population.shape)
-    needed = int((positive - threshold).max())
+    steady = population.bias_mant.astype(np.int64) << population.bias_exp  # in units of v
+    risen = np.maximum(per_neuron(steady, population.shape), 0) * graph.n_steps
+    needed = int((positive - threshold + -(-risen >> fixed.ALIGN_BITS)).max())
     largest = -chip.weight.minimum
     for exponent in range(max(0, chip.weight_exp.minimum), chip.weight_exp.maximum + 1):
         size = largest << exponent
+        # Nor may u wrap, in the step in which the inhibition meets what else arrives.
         fits = (size - int(negative.min())) << fixed.ALIGN_BITS < fixed.STATE_HALF
         if size >= needed and fits and int(positive.max()) << fixed.ALIGN_BITS <= fixed.STATE_MAX:
             return OneToOne(source=name, target=name, weight=np.array(-largest), weight_exp=exponent, delay_steps=1)

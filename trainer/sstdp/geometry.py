@@ -71,7 +71,7 @@ class Geometry:
     def sum_inputs(self, s: Tensor, weight: Tensor) -> Tensor:
         """Return the weighted sum: (B, n_in), (out, in, kernel, kernel) → (B, out, rows, columns)."""
         if self.is_dense:
-            return functional.linear(s, weight.reshape(self.outputs, -1)).reshape(len(s), *self.out_shape)
+            return functional.linear(s.flatten(1), weight.reshape(self.outputs, -1)).reshape(len(s), *self.out_shape)
         image = s.reshape(len(s), self.channels, self.height, self.width)
         return functional.conv2d(image, weight, stride=self.stride, padding=self.padding)
 
