@@ -257,7 +257,7 @@ def train_recipe(
             _make_folder(folder, recipe)
         if trained:
             run.resume(folder / CHECKPOINT)
-        splits = (np.ascontiguousarray(part) for split in (data.train, data.test) for part in (split.x, split.label))
+        splits = (np.ascontiguousarray(part) for split in (data.train, data.test) for part in split.content)
         workers.require_alike(f"{recipe.to_toml()} {run.history}".encode(), *splits)
         return run.train(folder, progress if workers.is_first else _silent)
 
