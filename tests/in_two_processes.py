@@ -60,9 +60,9 @@ def main(folder: Path, rank: int) -> None:
     distributed.init_process_group("gloo")  # once: a group cannot be joined a second time
     epoch_of, finish, runs = loop.TrainingRun._epoch, loop.TrainingRun.train, []
 
-    def noted(run: loop.TrainingRun, *arguments: object) -> object:
+    def noted(run: loop.TrainingRun, *arguments: object, **options: object) -> object:
         runs.append(run)
-        return finish(run, *arguments)  # type: ignore[arg-type]
+        return finish(run, *arguments, **options)  # type: ignore[arg-type]
 
     def stop(run: loop.TrainingRun, epoch: int, progress: loop.Progress) -> float:
         if epoch == 1:

@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from spikegraph.export.files import write_whole
 from spikegraph.export.quantize import quantize
 from spikegraph.trainer.checkpoint import load_checkpoint, read_progress, save_checkpoint
 from spikegraph.trainer.data import DataSet, Split, augmented
+from spikegraph.trainer.device import checked_device, threads
 from spikegraph.trainer.log import CsvLog
 from spikegraph.trainer.method import Network, build_network, build_objective, lower_network, readout_of
 from spikegraph.trainer.optimisation import Stepper, learning_rate
@@ -58,9 +59,8 @@ class TrainingRun:
         self.recipe, self.data, self.workers, self.device = recipe, data, workers, workers.device
         self.network = build_network(recipe, data.train.sample_shape, data.n_classes).to(self.device)
         self.objective = build_objective(recipe, self.network)
-        order = np.random.default_rng([recipe.training.seed, 0]).permutation(len(data.train))
-        n_validation = min(max(1, round(recipe.data.validation * len(order))), len(order) - 1)
-        self.held_out, self.used = np.sort(order[:n_validation]), np.sort(order[n_validation:])
+        self.held_out = held_out(recipe, len(data.train))
+        self.used = np.setdiff1d(np.arange(len(data.train)), self.held_out)
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}  # the network's state in its best epoch, where that is to be kept
         trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
@@ -84,8 +84,13 @@ class TrainingRun:
         self.history = progress["history"]
         self.stepper.scaler.load_state_dict(progress.get("scaler", {}))
 
-    def train(self, folder: Path, progress: Progress) -> dict[str, Any]:
+    def train(
+        self, folder: Path, progress: Progress, *, test: bool = True, tensorboard: bool = False
+    ) -> dict[str, Any]:
         """Train to the end, with a checkpoint in `folder` after every epoch; return the summary.
+
+        Without `test`, the test split is not read, and the summary has no accuracy on it. With `tensorboard`, there are
+        curves for TensorBoard beside the log.
 
         Raises
         ------
@@ -93,27 +98,25 @@ class TrainingRun:
             The loss or a parameter is no longer finite; the checkpoint of the epoch before stays.
         """
         widest = max(parameter.numel() for parameter in self.network.parameters())
-        with _threads(self.recipe.training.batch_size * widest >= _WORTH_THREADS):
-            return self._train(folder, progress)
+        with threads(self.recipe.training.batch_size * widest >= _WORTH_THREADS):
+            return self._train(folder, progress, test, tensorboard)
 
-    def _train(self, folder: Path, progress: Progress) -> dict[str, Any]:
+    def _train(self, folder: Path, progress: Progress, test: bool, tensorboard: bool) -> dict[str, Any]:
         settings = self.recipe.training
         first = self.workers.is_first  # it alone writes
-        log = CsvLog(folder / LOG, resume=bool(self.history))
         self.in_training = self.workers.wrap(self.objective)
-        while not is_over(settings, self.history):
-            start = time.perf_counter()
-            self.history.append(self._finished_epoch(len(self.history), progress))
-            if settings.keep == "best" and best_epoch(settings, self.history) == len(self.history) - 1:
-                self.best = self._state()
-            log.seconds[len(self.history)] = f"{time.perf_counter() - start:.1f}"
+        with closing(CsvLog(folder / LOG, resume=bool(self.history), tensorboard=tensorboard and first)) as log:
+            while not is_over(settings, self.history):
+                start = time.perf_counter()
+                self.history.append(self._finished_epoch(len(self.history), progress))
+                if settings.keep == "best" and best_epoch(settings, self.history) == len(self.history) - 1:
+                    self.best = self._state()
+                log.seconds[len(self.history)] = f"{time.perf_counter() - start:.1f}"
+                if first:
+                    self._save(folder / CHECKPOINT)
+                    log.write(self.history)
             if first:
-                save_checkpoint(
-                    folder / CHECKPOINT, self.network, self.stepper.optimizer, self._progress_so_far(), self.best
-                )
-                log.write(self.history)
-        if first:
-            log.write(self.history)  # a run that was stopped right after its last checkpoint lacks a line
+                log.write(self.history)  # a run that was stopped right after its last checkpoint lacks a line
         if settings.keep == "best":
             self.network.load_state_dict(self.best)
         kept = self.history[kept_epoch(settings, self.history)]
@@ -122,17 +125,19 @@ class TrainingRun:
             "epochs": len(self.history),
             "kept_epoch": kept["epoch"],
             "validation_accuracy": kept["validation_accuracy"],
-            "test_accuracy": self.accuracy(self.data.test, np.arange(len(self.data.test))),
-            "n_test": len(self.data.test),
         }
+        if test:
+            n_test = len(self.data.test)
+            summary |= {"test_accuracy": self.accuracy(self.data.test, np.arange(n_test)), "n_test": n_test}
         if first:
             write_whole(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
         return summary
 
-    def _progress_so_far(self) -> dict[str, Any]:
+    def _save(self, checkpoint: Path) -> None:
         sizes = {"pixels": self.data.train.sample_shape, "n_classes": self.data.n_classes}
         scaler = self.stepper.scaler.state_dict()
-        return {"history": self.history, **sizes} | ({"scaler": scaler} if scaler else {})
+        progress = {"history": self.history, **sizes} | ({"scaler": scaler} if scaler else {})
+        save_checkpoint(checkpoint, self.network, self.stepper.optimizer, progress, self.best)
 
     def _state(self) -> dict[str, Tensor]:
         """Return a copy of the network's parameters and buffers."""
@@ -200,28 +205,10 @@ class TrainingRun:
         return self.workers.total(n_correct)[0] / len(chosen)
 
 
-@contextmanager
-def _threads(worth: bool) -> Iterator[None]:
-    """Let torch use one thread for a while unless more are worth it, then as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(before if worth else 1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _checked_device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise OptionError("--device", f"{name!r} is no device to train on", "use cpu or cuda")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        what = f"{name!r}, but torch {torch.__version__} finds {torch.cuda.device_count()} CUDA devices here"
-        raise OptionError("--device", what, "use cpu, or install a torch that fits the machine's GPU and driver")
-    return device
+def held_out(recipe: Recipe, n_samples: int) -> Array:
+    """Return the numbers of the training samples that are kept for validation, sorted."""
+    order = np.random.default_rng([recipe.training.seed, 0]).permutation(n_samples)
+    return np.sort(order[: min(max(1, round(recipe.data.validation * n_samples)), n_samples - 1)])
 
 
 def input_coding(recipe: Recipe) -> InputCoding:
@@ -232,9 +219,17 @@ def input_coding(recipe: Recipe) -> InputCoding:
 
 
 def train_recipe(
-    recipe: Recipe, data: DataSet, folder: Path, *, resume: bool, device: str, progress: Progress
+    recipe: Recipe,
+    data: DataSet,
+    folder: Path,
+    *,
+    resume: bool,
+    device: str,
+    progress: Progress,
+    test: bool = True,
+    tensorboard: bool = False,
 ) -> dict[str, Any]:
-    """Train a recipe into a folder and return the summary.
+    """Train a recipe into a folder and return the summary: see `TrainingRun.train`.
 
     Raises
     ------
@@ -251,7 +246,7 @@ def train_recipe(
         if load_recipe(folder / RECIPE) != recipe:
             what = "holds a run with other settings"
             raise OptionError(str(folder), what, "resume with the settings of that run, or choose another --out")
-    with processes(_checked_device(device)) as workers:
+    with processes(checked_device(device)) as workers:
         run = TrainingRun(recipe, data, workers)
         if workers.is_first:
             _make_folder(folder, recipe)
@@ -259,7 +254,7 @@ def train_recipe(
             run.resume(folder / CHECKPOINT)
         splits = (np.ascontiguousarray(part) for split in (data.train, data.test) for part in split.content)
         workers.require_alike(f"{recipe.to_toml()} {run.history}".encode(), *splits)
-        return run.train(folder, progress if workers.is_first else _silent)
+        return run.train(folder, progress if workers.is_first else _silent, test=test, tensorboard=tensorboard)
 
 
 def _silent(what: str, done: int, total: int) -> None:

@@ -82,7 +82,7 @@ class QuantizationSection(Section):
     """The chip whose integers the forward pass computes; "none" trains in floats."""
 
     chip: str = "none"
-    weight_bits: int | None = Field(default=None, ge=2, le=16)
+    weight_bits: int | None = Field(default=None, ge=1, le=16)
 
     @model_validator(mode="after")
     def _exists(self) -> Self:
@@ -185,10 +185,27 @@ class Recipe(Section):
         """Return the recipe as the text of a TOML file."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
-    def changed(self, *, seed: int | None = None, epochs: int | None = None, chip: str | None = None) -> Recipe:
-        """Return the recipe with the options of the command line in place of its own values."""
+    def changed(
+        self,
+        *,
+        seed: int | None = None,
+        epochs: int | None = None,
+        chip: str | None = None,
+        weight_bits: int | None = None,
+        n_steps: int | None = None,
+        additions_weight: float | None = None,
+    ) -> Recipe:
+        """Return the recipe with the options of the command line in place of its own values.
+
+        `weight_bits` means weights of so many bits on the chip "generic".
+        """
         raw = self.model_dump()
-        raw["training"] |= {k: v for k, v in (("seed", seed), ("epochs", epochs)) if v is not None}
+        training = {"seed": seed, "epochs": epochs, "additions_weight": additions_weight}
+        raw["training"] |= {name: value for name, value in training.items() if value is not None}
+        if n_steps is not None:
+            raw["coding"]["n_steps"] = n_steps
+        if weight_bits is not None:
+            raw["quantization"] = {"chip": "generic", "weight_bits": weight_bits}
         if chip not in (None, self.quantization.chip):
             raw["quantization"] = {"chip": chip}  # the width of weights was the other chip's
         return _validated(raw, "options")

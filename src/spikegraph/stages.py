@@ -48,7 +48,7 @@ TARGETS = ("lava",)
 _FEW_BITS = 4  # of a weight: the largest magnitudes are then best clipped, for the sake of all others
 
 
-def _silent(what: str, done: int, total: int) -> None:
+def silent(what: str, done: int, total: int) -> None:
     """Report nothing."""
 
 
@@ -62,7 +62,8 @@ def train(
     chip: str | None = None,
     resume: bool = False,
     device: str = "cpu",
-    progress: Progress = _silent,
+    tensorboard: bool = False,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Train a recipe into the folder `out`; return its summary.
 
@@ -80,6 +81,8 @@ def train(
         Go on with the run in `out`.
     device : str
         "cpu" or "cuda".
+    tensorboard : bool
+        Log to `out`/tensorboard as well.
     progress : callable(what, done, total)
     """
     from spikegraph.trainer.loop import train_recipe
@@ -87,7 +90,9 @@ def train(
 
     chosen = load_recipe(recipe).changed(seed=seed, epochs=epochs, chip=chip)
     dataset = load_data(chosen.data.set, Path(data) if data else None).downscaled(chosen.data.downscale)
-    return train_recipe(chosen, dataset, Path(out), resume=resume, device=device, progress=progress)
+    return train_recipe(
+        chosen, dataset, Path(out), resume=resume, device=device, progress=progress, tensorboard=tensorboard
+    )
 
 
 def is_started(folder: str | Path) -> bool:
@@ -322,7 +327,7 @@ def simulate(
     chip: str | None = None,
     noise: str | None = None,
     noise_seed: int = 0,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Run:
     """Run a graph file on a data set and write the run to `out` as it goes.
 
@@ -444,7 +449,7 @@ def verify(
     samples: int | None = None,
     data_dir: str | Path | None = None,
     run: str | Path | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Verification:
     """Run a graph file in several places and compare every spike and state with the reference engine.
 

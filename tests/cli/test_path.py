@@ -462,7 +462,7 @@ def test_a_weight_that_is_nan_is_refused(net: Path) -> None:
 
 def test_version_and_help() -> None:
     assert "spikegraph, version" in call("--version").stdout
-    for command in ("train", "export", "join", "inspect", "check", "simulate", "build", "verify", "demo"):
+    for command in ("train", "sweep", "export", "join", "inspect", "check", "simulate", "build", "verify", "demo"):
         assert "--help" in call(command, "--help").stdout
 
 

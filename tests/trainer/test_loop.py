@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import struct
 from dataclasses import replace
 
 import numpy as np
@@ -39,8 +40,8 @@ class Killed(BaseException):
     """What stops a run from outside."""
 
 
-def train(recipe, data, folder, *, resume=False, device="cpu", progress=lambda *_: None):
-    return train_recipe(recipe, data, folder, resume=resume, device=device, progress=progress)
+def train(recipe, data, folder, *, resume=False, device="cpu", progress=lambda *_: None, **options):
+    return train_recipe(recipe, data, folder, resume=resume, device=device, progress=progress, **options)
 
 
 def kill_in(epoch, batch=2):
@@ -557,3 +558,29 @@ def test_the_log_keeps_the_seconds_of_epochs_before_a_stop(tmp_path, tiny, make_
     seconds = [row["seconds"] for row in csv.DictReader((tmp_path / LOG).read_text().splitlines())]
     assert seconds[:2] == ["77.5", ""]
     assert all(float(second) < 70 for second in seconds[2:])
+
+
+def test_curves_for_tensorboard(tmp_path, tiny, make_recipe):
+    with pytest.raises(Killed):
+        train(make_recipe(), tiny, tmp_path, progress=kill_in(3), tensorboard=True)
+    train(make_recipe(), tiny, tmp_path, resume=True, tensorboard=True)
+    curves = {}
+    for path in sorted((tmp_path / "tensorboard").iterdir()):
+        for event in events(path):
+            for value in event.summary.value:
+                curves.setdefault(value.tag, {})[event.step] = value.simple_value
+    rows = list(csv.DictReader((tmp_path / LOG).read_text().splitlines()))
+    assert curves.keys() == {"learning_rate", "loss", "validation_accuracy"}
+    for name, points in curves.items():
+        assert points == pytest.approx({int(row["epoch"]): float(row[name]) for row in rows}, rel=1e-6)
+
+
+def events(path):
+    """Read TensorBoard's records: length, its checksum, an event, its checksum."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    content, place = path.read_bytes(), 0
+    while place < len(content):
+        (length,) = struct.unpack_from("<Q", content, place)
+        yield Event.FromString(content[place + 12 : place + 12 + length])
+        place += length + 16

@@ -1,0 +1,1 @@
+"""Accuracy against additions and latency, over several settings of a recipe."""

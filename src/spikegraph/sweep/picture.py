@@ -1,0 +1,48 @@
+"""The picture of a sweep: accuracy against additions and against latency, with both Pareto fronts. Needs matplotlib."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+PICTURES = ("sweep.svg", "sweep.png")
+_AXES = (
+    ("additions", "best_by_additions", "synaptic additions until decision, per sample"),
+    ("latency_steps", "best_by_latency", "steps until decision"),
+)
+
+
+def draw(report: dict[str, Any], folder: Path) -> list[Path]:
+    """Draw the report of a sweep into sweep.svg and sweep.png; return their paths.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        matplotlib is not installed.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    for axes, (cost, mark, title) in zip(figure.subplots(1, 2, sharey=True), _AXES, strict=True):
+        rows = sorted(report["settings"], key=lambda row: (row[cost], row["accuracy"]))
+        best = [row for row in rows if row[mark]]
+        axes.plot([row[cost] for row in rows], [100 * row["accuracy"] for row in rows], "o", color="0.6")
+        axes.plot([row[cost] for row in best], [100 * row["accuracy"] for row in best], "o-", color="tab:blue")
+        for row in best:
+            axes.annotate(_label(row), (row[cost], 100 * row["accuracy"]), textcoords="offset points", xytext=(4, -10))
+        axes.set_xlabel(title)
+        axes.margins(x=0.3)  # room for the words
+        axes.grid(visible=True, alpha=0.3)
+    figure.axes[0].set_ylabel(f"accuracy on {report['on']}, %")
+    paths = [folder / name for name in PICTURES]
+    with matplotlib.rc_context({"svg.hashsalt": "spikegraph"}):  # the same report, the same bytes
+        for path in paths:
+            figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    return paths
+
+
+def _label(row: dict[str, Any]) -> str:
+    bits = "" if row["bits"] is None else f"{row['bits']} bits, "
+    weight = f", λ {row['additions_weight']:g}" if row["additions_weight"] else ""
+    return f"{bits}{row['n_steps']} steps{weight}"
