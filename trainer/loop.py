@@ -145,7 +145,8 @@ class TrainingRun:
 
     def _finished_epoch(self, epoch: int, progress: Progress) -> dict[str, Any]:
         """Train for an epoch and return its line of the history."""
-        loss = self._epoch(epoch, progress)
+        means = self._epoch(epoch, progress)
+        loss = means["loss"]
         # A NaN weight need not show in the loss: cast to the chip's integers it is a number again.
         lost = [name for name, value in self.network.named_parameters() if not value.isfinite().all()]
         if lost or not math.isfinite(loss):
@@ -154,11 +155,12 @@ class TrainingRun:
         return {
             "epoch": epoch + 1,
             "learning_rate": self.stepper.optimizer.param_groups[0]["lr"],
-            "loss": loss,
+            **means,
             "validation_accuracy": self.accuracy(self.data.train, self.held_out),
         }
 
-    def _epoch(self, epoch: int, progress: Progress) -> float:
+    def _epoch(self, epoch: int, progress: Progress) -> dict[str, float]:
+        """Train for an epoch and return the loss, and what else the objective tells: means over its samples."""
         settings = self.recipe.training
         in_floats = self.recipe.chip is None or epoch < settings.float_epochs
         if settings.float_epochs:
@@ -168,7 +170,7 @@ class TrainingRun:
         coding = replace(self.coding, seed=int(random.integers(1 << 63)))
         order = random.permutation(self.used)
         starts = range(0, len(order), settings.batch_size)
-        total = torch.zeros((), dtype=torch.float64, device=self.device)  # read once an epoch: a GPU need not wait
+        sums: dict[str, Tensor] = {}  # read once an epoch, so that a GPU need not wait
         with self._torch_seeded(epoch):
             for batch, start in enumerate(starts):
                 chosen = order[start : start + settings.batch_size]
@@ -181,10 +183,11 @@ class TrainingRun:
                 with self.stepper.autocast(in_floats):
                     loss = self.in_training(encoded, label)
                 self.stepper.step(loss * weight, learning_rate(settings, epoch, (batch + 1) / len(starts)))
-                total += loss.detach().double() * weight * len(chosen) / self.workers.size
+                for name, mean in {"loss": loss.detach(), **self.objective.figures}.items():
+                    sums[name] = sums.get(name, 0) + mean.double() * weight * len(chosen) / self.workers.size
                 progress(f"epoch {epoch + 1}/{settings.epochs}", batch + 1, len(starts))
         self.workers.share_buffers(self.objective)
-        return self.workers.total(total)[0] / len(order)
+        return dict(zip(sums, (total / len(order) for total in self.workers.total(*sums.values())), strict=True))
 
     @contextmanager
     def _torch_seeded(self, epoch: int) -> Iterator[None]:

@@ -63,9 +63,9 @@ def additions(spikes: Mapping[str, Tensor], fan_out: FanOut) -> Tensor:
     """
     total = torch.zeros((), dtype=torch.float64)
     for name, synapses in fan_out.items():
-        s = spikes[name] if spikes[name].requires_grad else (spikes[name] != 0).float()
-        per_neuron = s.sum(dim=(0, 1)).double() / s.shape[1]  # whole numbers below 2^24: exact in float32
-        total = total.to(s.device) + (per_neuron * synapses).sum()
+        s = spikes[name]
+        fired = s.sum(dim=(0, 1)) if s.requires_grad else s.count_nonzero(dim=(0, 1))  # exact: below 2^24
+        total = total.to(s.device) + (fired.double() * synapses).sum() / s.shape[1]
     return total
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from spikegraph.export.coding import Decision, InputCoding, Readout
 from spikegraph.export.connectivity import Array
 from spikegraph.export.recordings import Recordings
-from spikegraph.trainer.losses import Loss, cross_entropy, share_of_additions
+from spikegraph.trainer.losses import Loss, additions, cross_entropy, share_of_additions
 from spikegraph.trainer.lower import fan_out, lower
 from spikegraph.trainer.network import Activity, SpikingNetwork
 
@@ -30,6 +30,12 @@ class Objective(nn.Module):
         Of the scores of the readout; see `spikegraph.trainer.losses`.
     additions_weight : float
         What the share of the synaptic additions weighs in the loss: how much accuracy to give for fewer additions.
+
+    Attributes
+    ----------
+    figures : dict of Tensor, () by name
+        For the log, of the batch that last went forward: "train_accuracy", the share of samples whose score is largest
+        (a tie may count), and "additions" of a sample.
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class Objective(nn.Module):
         super().__init__()
         self.network, self.readout, self.n_steps, self.loss = network, readout, n_steps, loss
         self.additions_weight = additions_weight
+        self.figures: dict[str, Tensor] = {}
         graph = lower(network, n_steps=n_steps)
         device = next(network.parameters()).device
         self.fan_out = {name: torch.from_numpy(each).to(device) for name, each in fan_out(graph).items()}
@@ -57,10 +64,18 @@ class Objective(nn.Module):
     def forward(self, encoded: Tensor, label: Tensor) -> Tensor:
         """Return the loss of a batch; label is int64 (B,)."""
         activity = self.network(encoded)
-        loss = self.loss(self._scores(*self._read(activity)), label, self.n_steps)
+        scores = self._scores(*self._read(activity))
+        self.figures = self._measured(scores.detach(), label, activity)
+        loss = self.loss(scores, label, self.n_steps)
         if self.additions_weight:
             loss = loss + self.additions_weight * share_of_additions(activity.s, self.fan_out).to(loss.dtype)
         return loss
+
+    @torch.no_grad()
+    def _measured(self, scores: Tensor, label: Tensor, activity: Activity) -> dict[str, Tensor]:
+        spikes = {name: s.detach() for name, s in activity.s.items()}
+        right = (scores.argmax(dim=1) == label).double().mean()
+        return {"train_accuracy": right, "additions": additions(spikes, self.fan_out)}
 
     def _read(self, activity: Activity) -> tuple[Tensor, Tensor]:
         (name,) = self.network.outputs

@@ -155,6 +155,21 @@ def test_what_is_left_in_the_folder(tmp_path, tiny, make_recipe):
     assert float(rows[0]["loss"]) > float(rows[-1]["loss"])
 
 
+def test_the_log_tells_accuracy_and_additions_of_training(tmp_path, tiny, make_recipe):
+    """At a learning rate of almost 0 the network stays, and the figures of an epoch are those of its last state."""
+    run = TrainingRun(make_recipe(training={"learning_rate": 1e-30, "epochs": 1}), tiny)
+    seeds, encode = [], run.objective.encode
+    run.objective.encode = lambda x, index, coding: seeds.append(coding) or encode(x, index, coding)
+    run.train(tmp_path, lambda *_: None)
+    encoded = encode(tiny.train.x[run.used], run.used, seeds[0])
+    with torch.no_grad():
+        s = run.network(encoded).s
+    (row,) = csv.DictReader((tmp_path / LOG).read_text().splitlines())
+    assert float(row["additions"]) == pytest.approx(float(additions(s, run.objective.fan_out)))
+    right = s["output"].sum(dim=0).argmax(dim=1).numpy() == tiny.train.label[run.used]
+    assert float(row["train_accuracy"]) == pytest.approx(right.mean())
+
+
 def test_load_run_gives_the_trained_network(tmp_path, tiny, make_recipe):
     summary = train(make_recipe(), tiny, tmp_path)
     recipe, network = load_run(tmp_path)
@@ -220,7 +235,7 @@ def test_a_learning_rate_far_too_large_leaves_numbers(tmp_path, tiny, make_recip
 
 
 def test_a_loss_that_is_no_number(tmp_path, tiny, make_recipe, monkeypatch):
-    monkeypatch.setattr(TrainingRun, "_epoch", lambda *_: float("nan"))
+    monkeypatch.setattr(TrainingRun, "_epoch", lambda *_: {"loss": float("nan")})
     with pytest.raises(SpikegraphError, match=r"^epoch 1: the loss is nan; train with a smaller learning rate"):
         train(make_recipe(), tiny, tmp_path)
 
@@ -570,7 +585,7 @@ def test_curves_for_tensorboard(tmp_path, tiny, make_recipe):
             for value in event.summary.value:
                 curves.setdefault(value.tag, {})[event.step] = value.simple_value
     rows = list(csv.DictReader((tmp_path / LOG).read_text().splitlines()))
-    assert curves.keys() == {"learning_rate", "loss", "validation_accuracy"}
+    assert curves.keys() == {"learning_rate", "loss", "train_accuracy", "additions", "validation_accuracy"}
     for name, points in curves.items():
         assert points == pytest.approx({int(row["epoch"]): float(row[name]) for row in rows}, rel=1e-6)
 
