@@ -188,7 +188,7 @@ def train(recipe: str, out: Path, data_dir: Path | None, as_json: bool, **option
 @click.option(
     "--fit-clip/--no-fit-clip",
     default=None,
-    help="Clip weights where that makes their squared error least; by default for weights of up to 4 bits that were not"
+    help="Clip weights where that makes their error least; by default for weights of up to 4 bits that were not"
     " trained as such.",
 )
 @_json

@@ -123,8 +123,8 @@ def export(
     weight_bits : int, optional
         For the chip "generic".
     fit_clip : bool, optional
-        Clip weights where that makes their squared error least; by default for weights of up to 4 bits, unless the
-        network was trained with these very weights.
+        Clip weights where that makes their error least; by default for weights of up to 4 bits, unless the network was
+        trained with these very weights.
     """
     from spikegraph.trainer.checkpoint import read_progress
     from spikegraph.trainer.loop import CHECKPOINT, input_coding, load_run
