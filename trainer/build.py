@@ -23,7 +23,7 @@ def build_network(recipe: Recipe, pixels: Shape, n_classes: int) -> SpikingNetwo
     input_shape = pixels if spatial else (math.prod(pixels),)
 
     with torch.random.fork_rng(devices=[]):
-        module = build_module(layers, input_shape, n_classes, settings)
+        module = build_module(layers, input_shape, n_classes * settings.neurons_per_class, settings)
         torch.manual_seed(recipe.training.seed)  # after what torch's own constructors draw
         _draw_weights(module)
         largest = recipe.coding.max_value if recipe.coding.kind in ("direct", "events") else 1

@@ -29,7 +29,10 @@ Network = SpikingNetwork | OneSpikeNetwork
 
 def readout_of(recipe: Recipe) -> Readout:
     """Return the readout of a recipe."""
-    return Readout(kind=recipe.network.readout, output="output")
+    if isinstance(recipe, OneSpikeRecipe):
+        return Readout(kind=recipe.network.readout, output="output")
+    settings = recipe.network
+    return Readout(kind=settings.readout, output="output", neurons_per_class=settings.neurons_per_class)
 
 
 def build_network(recipe: Recipe, pixels: Shape, n_classes: int) -> Network:

@@ -82,10 +82,12 @@ class Objective(nn.Module):
         return activity.s[name], activity.v_before_reset[name]
 
     def _scores(self, s: Tensor, v_before_reset: Tensor) -> Tensor:
+        """Of each class, the mean over its neurons: (B, n_classes)."""
         if self.readout.kind == "count":
-            return s.sum(dim=0)
-        # The membrane of a readout grows with the window and with the scale of the integers; bring it to order 1.
-        return v_before_reset[-1] / self.network.threshold_in_v(self.network.outputs[0])
+            each = s.sum(dim=0)
+        else:  # a membrane grows with the window and with the scale of the integers; bring it to order 1
+            each = v_before_reset[-1] / self.network.threshold_in_v(self.network.outputs[0])
+        return each.unflatten(1, (-1, self.readout.neurons_per_class)).mean(dim=2)
 
     @torch.no_grad()
     def decide(self, encoded: Tensor) -> Decision:

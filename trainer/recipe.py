@@ -48,7 +48,7 @@ class CodingSection(Section):
 
 
 class NetworkSection(Section):
-    """A network of leaky integrate-and-fire populations; the last one, "output", has a neuron per class.
+    """A network of leaky integrate-and-fire populations; the last one, "output", has `neurons_per_class` for each class.
 
     With readout "membrane" the last one integrates without reset, and its potential in the last step decides.
     """
@@ -70,6 +70,7 @@ class NetworkSection(Section):
     refractory_steps: Count = 1
     surrogate: Literal["arctan", "fast_sigmoid", "triangle"] = "arctan"
     readout: Literal["count", "membrane"] = "count"
+    neurons_per_class: Count = 1
 
     @field_validator("layers")
     @classmethod
