@@ -11,8 +11,8 @@ def keep_freed_memory() -> bool:
     """Let the C library keep what this process frees, from now on; return whether it could be told (glibc only).
 
     By default it hands large blocks back to the system, which then clears every page of the next step's tensors anew:
-    a quarter of a training step on a CPU (docs/performance.md). The process keeps its peak of memory until it ends, so
-    this is a decision of the program that trains, not of a library.
+    a fifth of a training step of a convolutional network (docs/performance.md). The process keeps its peak of memory
+    until it ends, so this is a decision of the program that trains, not of a library.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
