@@ -492,6 +492,8 @@ def sweep(
     """
     from spikegraph.sweep.points import Axes, sweep, sweep_trained
 
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise OptionError("sweep", "runs in one process, and torchrun started several", "start it without torchrun")
     if (recipe is None) == (run is None):
         raise OptionError("sweep", "needs either a RECIPE to train or a run to evaluate", "give one of the two")
     if run is not None and epochs is not None:

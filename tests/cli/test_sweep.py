@@ -219,6 +219,11 @@ def test_bad_input_before_anything_is_trained(
     assert not trainings
 
 
+def test_not_in_several_processes(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "start it without torchrun" in refused("sweep", recipe, "--out", tmp_path / "out")
+
+
 @pytest.mark.parametrize("options", [["--seeds", "1"], ["--additions-weight", "1"], ["--epochs", "3"]])
 def test_what_only_training_changes(recipe: Path, tmp_path: Path, options: list[str]) -> None:
     call("train", recipe, "--out", tmp_path / "run", "--epochs", 1)
