@@ -223,6 +223,15 @@ class OneSpikeRecipe(Recipe):
             raise ValueError(f"method 'sstdp' needs coding 'first_spike', and this one is {self.coding.kind!r}")
         return self
 
+    @model_validator(mode="after")
+    def _has_an_aim_of_its_own(self) -> Self:
+        """Refuse what acts on populations of LIF neurons only, and would do nothing here."""
+        for name in ("loss", "additions_weight", "precision"):
+            value = getattr(self.training, name)
+            if value != TrainingSection.model_fields[name].default:
+                raise ValueError(f"training.{name} = {value!r} is for methods stl, sl and tl, and this one is 'sstdp'")
+        return self
+
 
 def recipe_names() -> tuple[str, ...]:
     """Names of the recipes that are installed, sorted."""

@@ -147,6 +147,18 @@ def test_it_agrees_with_the_stages_one_by_one(recipe: Path, tmp_path: Path) -> N
     assert "additions_weight = 0.5" in (tmp_path / "out/steps3-additions0.5/recipe.toml").read_text()
 
 
+def test_one_spike_networks_decide_early(recipe: Path, tmp_path: Path) -> None:
+    network = """[network]
+method = "sstdp"
+layers = "12"
+"""
+    text = recipe.read_text().replace("n_steps = 4", 'kind = "first_spike"\nn_steps = 4')
+    recipe.write_text(text[: text.index("[network]")] + network + text[text.index("[quantization]") :])
+    report = sweep(recipe, tmp_path / "out", Axes(n_steps=[8, 16]), epochs=3)
+    assert [point["latency_steps"] < point["n_steps"] for point in report["points"]] == [True, True]
+    assert "additions_weight" in refused("sweep", recipe, "--additions-weight", "1", "--out", tmp_path / "other")
+
+
 def test_the_samples_of_validation_are_those_held_out(recipe: Path, tmp_path: Path) -> None:
     (point,) = sweep(recipe, tmp_path / "out", Axes())["points"]
     summary = json.loads((tmp_path / "out/as-it-is/summary.json").read_text())

@@ -241,3 +241,16 @@ def test_options_of_the_command_line():
         recipe.changed(epochs=0)
     with pytest.raises(RecipeError, match="'loihi9'"):
         recipe.changed(chip="loihi9")
+
+
+@pytest.mark.parametrize(
+    "values", [{"loss": "mse"}, {"additions_weight": 0.5}, {"precision": "bfloat16", "float_epochs": 1}]
+)
+def test_what_one_spike_networks_do_not_have(tmp_path, values):
+    raw = changed("training", **values) | {
+        "coding": {"kind": "first_spike", "n_steps": 8},
+        "network": {"method": "sstdp", "layers": "8"},
+        "quantization": {"chip": "loihi1"},
+    }
+    with pytest.raises(RecipeError, match=f"{next(iter(values))}.* is for "):
+        load_recipe(written(tmp_path, raw))

@@ -61,6 +61,7 @@ class OneSpikeObjective(nn.Module):
     def __init__(self, network: OneSpikeNetwork, aim: Aim) -> None:
         super().__init__()
         self.network, self.aim = network, aim
+        self.figures: dict[str, Tensor] = {}  # nothing for the log but the loss
 
     def encode(self, x: Array | Recordings, index: Array, coding: InputCoding) -> Tensor:
         """Turn samples (B, c, h, w) float32 0…1 into the step of each line's spike: float (B, n)."""
