@@ -87,7 +87,7 @@ class Objective(nn.Module):
             each = s.sum(dim=0)
         else:  # a membrane grows with the window and with the scale of the integers; bring it to order 1
             each = v_before_reset[-1] / self.network.threshold_in_v(self.network.outputs[0])
-        return each.unflatten(1, (-1, self.readout.neurons_per_class)).mean(dim=2)
+        return each.view(len(each), -1, self.readout.neurons_per_class).mean(dim=2)
 
     @torch.no_grad()
     def decide(self, encoded: Tensor) -> Decision:

@@ -48,7 +48,7 @@ class CodingSection(Section):
 
 
 class NetworkSection(Section):
-    """A network of leaky integrate-and-fire populations; the last one, "output", has `neurons_per_class` for each class.
+    """A network of leaky integrate-and-fire populations; the last, "output", has `neurons_per_class` for each class.
 
     With readout "membrane" the last one integrates without reset, and its potential in the last step decides.
     """

@@ -151,6 +151,7 @@ def test_one_spike_networks_decide_early(recipe: Path, tmp_path: Path) -> None:
     network = """[network]
 method = "sstdp"
 layers = "12"
+urgency = 1.5
 """
     text = recipe.read_text().replace("n_steps = 4", 'kind = "first_spike"\nn_steps = 4')
     recipe.write_text(text[: text.index("[network]")] + network + text[text.index("[quantization]") :])

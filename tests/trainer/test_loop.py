@@ -14,7 +14,7 @@ import torch
 from spikegraph.export.errors import FileFormatError, GraphError, OptionError, SpikegraphError
 from spikegraph.export.quantize import quantize
 from spikegraph.hwsim.simulate import simulate
-from spikegraph.trainer import loop
+from spikegraph.trainer import method
 from spikegraph.trainer.data import DataSet, Split, load_data
 from spikegraph.trainer.log import CsvLog
 from spikegraph.trainer.loop import (
@@ -551,7 +551,7 @@ class Dice(Objective):
 
 
 def test_dropout_follows_from_the_seed_and_the_epoch(tmp_path, tiny, make_recipe, monkeypatch):
-    monkeypatch.setattr(loop, "Objective", Dice)
+    monkeypatch.setattr(method, "Objective", Dice)
     whole = train(make_recipe(), tiny, tmp_path / "whole")
     torch.rand(100)  # what torch drew before does not matter
     with pytest.raises(Killed):
