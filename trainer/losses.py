@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from spikegraph.trainer.trace import INPUT
+
 
 def cross_entropy(score: Tensor, label: Tensor, n_steps: int) -> Tensor:
     """Return the cross-entropy of the softmax of the scores.
@@ -64,7 +66,7 @@ def additions(spikes: Mapping[str, Tensor], fan_out: FanOut) -> Tensor:
     total = torch.zeros((), dtype=torch.float64)
     for name, synapses in fan_out.items():
         s = spikes[name]
-        fired = s.sum(dim=(0, 1)) if s.requires_grad else s.count_nonzero(dim=(0, 1))  # exact: below 2^24
+        fired = (s.abs().clamp(max=1) if name == INPUT else s).sum(dim=(0, 1))  # whole numbers below 2^24: exact
         total = total.to(s.device) + (fired.double() * synapses).sum() / s.shape[1]
     return total
 

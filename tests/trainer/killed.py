@@ -31,7 +31,7 @@ RECIPE = Recipe.model_validate(
         "data": {"set": "tiny", "validation": 0.2},
         "coding": {"n_steps": 4},
         "network": {"layers": "4c3 do0.5 6", "batch_norm": True, "tau_mem": 5e-3, "v_threshold": 0.5},
-        "training": {"epochs": 9, "batch_size": 16, "learning_rate": 1e-2, "keep": "best", "warmup_epochs": 2},
+        "training": {"epochs": 6, "batch_size": 16, "learning_rate": 1e-2, "keep": "best", "warmup_epochs": 2},
     }
 )
 
