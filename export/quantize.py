@@ -103,16 +103,22 @@ def smallest_scale(largest_threshold: Any, largest_bias: Any, chip: Chip) -> Any
     return max(largest_threshold / chip.threshold_mant.maximum, largest_bias * (1 << fixed.ALIGN_BITS) / widest_bias)
 
 
-def shared_scale(scales: Sequence[Any], weight_exp: IntegerFormat, smallest: Any = 0.0) -> tuple[Any, list[int]]:
+def shared_scale(
+    scales: Sequence[Any], weight_exp: IntegerFormat, smallest: Any = 0.0, largest: Any = math.inf
+) -> tuple[Any, list[int]]:
     """Return the scale of a population and the weight exponent of each of its projections.
 
-    The smallest of the projections' scales is the population's, unless its threshold or bias needs a larger one; larger
-    ones are made of it by shifting left, which loses nothing.
+    The smallest of the projections' scales is the population's, unless its threshold or bias needs a larger one
+    (`smallest`), or its threshold a smaller one (`largest`); larger ones are made of it by shifting left, which loses
+    nothing.
     """
     positive = [scale for scale in scales if scale > 0]
     if not positive:
         return (smallest if smallest > 0 else 1.0), [0 for _ in scales]
-    base = max([min(positive), max(positive) / (1 << weight_exp.maximum), smallest])
+    least = max(max(positive) / (1 << weight_exp.maximum), smallest)
+    base = max(min(positive), least)
+    while base > largest and base / 2 >= least:  # a weight of few bits may be larger than the threshold
+        base = base / 2
     exponents = []
     for scale in scales:
         exponent = 0
@@ -255,7 +261,8 @@ def quantize(graph: FloatGraph, chip: Chip, *, fit_clip: bool = False) -> tuple[
             for p, clip in zip(incoming.values(), clips, strict=True)
         ]
         smallest = smallest_scale(folded.v_threshold.max(), abs(folded.bias).max(), chip)
-        base, exponents = shared_scale(scales, chip.weight_exp.format, smallest)
+        largest = folded.v_threshold.min() / chip.threshold_mant.minimum
+        base, exponents = shared_scale(scales, chip.weight_exp.format, smallest, largest)
         for (p_name, p), clip, exponent in zip(incoming.items(), clips, exponents, strict=True):
             scale = base * (1 << exponent)
             projections[p_name], projection_errors[p_name] = _projection(p, clip, scale, exponent, chip)

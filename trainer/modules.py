@@ -37,12 +37,12 @@ class LIF(nn.Module):
     v_threshold : float
         Where the threshold starts.
     threshold_noise : float
-        Standard deviation of the noise added to it there, drawn from torch's global generator.
+        Standard deviation of the noise added where there are many, drawn from torch's global generator.
     threshold_per : "layer", "channel" or "neuron"
     train_threshold : bool
         Learn it together with the weights (STL), or keep it.
     train_tau : bool
-        Learn the time constants, one of each per population; those that are 0 or infinite stay.
+        Learn the time constants, one of each per population; those that keep nothing or all of a state stay.
     recurrent : bool
         Trained all-to-all synapses from the population to itself, with a delay of one step.
     reset, refractory_steps, max_spikes, surrogate
@@ -80,25 +80,25 @@ class LIF(nn.Module):
 
     def _trained(self, tau: float, train: bool) -> nn.Parameter | None:
         """Return the logit of the share that is kept, as a parameter; None for a time constant that stays."""
-        if not train or tau in (0, math.inf):
-            return None
         kept = kept_share(tau, self.dt)
+        if not train or kept in (0, 1):
+            return None
         return nn.Parameter(torch.tensor(math.log(kept / (1 - kept)), dtype=torch.float32))
 
     def bind(self, shape: Shape) -> None:
-        """Make the parameters that depend on the population's shape, (n,) or (c, h, w); again is no change."""
+        """Make the parameters that depend on the population's shape, (n,) or (c, h, w); again is no change.
+
+        A recurrent population has the shape (n,).
+        """
         sizes: dict[Per, Shape] = {"layer": (), "channel": shape[:1], "neuron": shape}
         size = sizes[self.threshold_per]
         if self.v_threshold.shape != size:
             noise = self._noise * torch.randn(size) if self._noise else torch.zeros(size)
             start = (self._start + noise).clamp(min=_LEAST_THRESHOLD * self._start)
-            self.v_threshold = nn.Parameter(start, requires_grad=self.v_threshold.requires_grad)
+            trained = self.v_threshold.requires_grad
+            self.v_threshold = nn.Parameter(start.to(self.v_threshold.device), requires_grad=trained)
         if self.recurrent and self.recurrent_weight is None:
-            if len(shape) != 1:
-                what = f"is recurrent and has shape {shape}"
-                remedy = "recurrent synapses join all neurons: use them after nn.Linear"
-                raise GraphError([Problem(where="LIF", what=what, remedy=remedy)])
-            self.recurrent_weight = nn.Parameter(torch.empty(shape[0], shape[0]))
+            self.recurrent_weight = nn.Parameter(torch.empty(shape[0], shape[0], device=self.v_threshold.device))
             nn.init.uniform_(self.recurrent_weight, -math.sqrt(1 / shape[0]), math.sqrt(1 / shape[0]))
 
     def forward(self, x: Tensor) -> Tensor:

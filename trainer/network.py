@@ -18,10 +18,10 @@ from torch.nn import functional
 
 from spikegraph.export.chips import Chip
 from spikegraph.export.connectivity import Shape
-from spikegraph.export.fixed import ALIGN_BITS
+from spikegraph.export.errors import GraphError, Problem
+from spikegraph.export.fixed import ALIGN_BITS, STATE_HALF
 from spikegraph.trainer.exact import dtype_for, exact_conv2d, exact_linear, largest_sum
 from spikegraph.trainer.fold import folded, unfolded, window_size
-from spikegraph.trainer.modules import LIF
 from spikegraph.trainer.neurons import Decays, Window, float_window, integer_window, lif
 from spikegraph.trainer.quantizers import QuantizedPopulation, broadcastable, quantize_population
 from spikegraph.trainer.trace import INPUT, Branch, Node, Route, trace
@@ -83,18 +83,19 @@ class SpikingNetwork(nn.Module):
         self, module: nn.Module, input_shape: Shape, *, chip: Chip | None = None, largest_input: int = 1
     ) -> None:
         super().__init__()
-        self.module, self.chip, self.largest_input = module, chip, largest_input
+        self.module, self.largest_input = module, largest_input
         self.input_shape = tuple(input_shape)
         traced = trace(module, self.input_shape)
         self.nodes, self.outputs = {node.name: node for node in traced.nodes}, traced.outputs
-
-    @property
-    def dt(self) -> float:
-        """Seconds per step."""
-        return next(node.neurons.dt for node in self.nodes.values() if isinstance(node.neurons, LIF))
+        self.dt = _common_dt(self.nodes)
+        if largest_input > 1:
+            _require_ungraded(self.nodes)
+        self.compute_in(chip)
 
     def compute_in(self, chip: Chip | None) -> None:
-        """Compute in a chip's integers from now on, or in floats again."""
+        """Compute in a chip's integers from now on, or in floats again; `GraphError` if its pools would overflow."""
+        if chip is not None:
+            _require_room(self.nodes, chip)
         self.chip = chip
 
     def forward(self, s: Tensor) -> Activity:
@@ -102,7 +103,7 @@ class SpikingNetwork(nn.Module):
         spikes, v_before_reset = {INPUT: s}, {}
         for name, node in self.nodes.items():
             pool = node.branches[0].synapse
-            if isinstance(pool, nn.MaxPool2d):  # what its relays compute, in less time
+            if isinstance(pool, nn.MaxPool2d) and name not in self.outputs:  # what its relays compute, in less time
                 spikes[name] = _each_step(pool, self._gathered(node.branches[0].routes, spikes))
                 continue
             a, dynamics = self._arriving(node, spikes), node.neurons.dynamics
@@ -199,6 +200,43 @@ class SpikingNetwork(nn.Module):
             elif self.training:  # dropout: the same neurons in every step of the window
                 s = s * module(torch.ones_like(s[0]))
         return s
+
+
+def _common_dt(nodes: Mapping[str, Node]) -> float:
+    """Return the seconds per step, which all populations share; relays have no time constants, and take any."""
+    own = {
+        name: node.neurons.dt for name, node in nodes.items() if not isinstance(node.branches[0].synapse, nn.MaxPool2d)
+    }
+    if len(set(own.values())) > 1:
+        what = f"have different steps: {', '.join(f'{name} {dt} s' for name, dt in own.items())}"
+        raise GraphError([Problem(where="populations", what=what, remedy="give all LIF the same dt")])
+    return next(iter(own.values()), 1e-3)
+
+
+def _require_ungraded(nodes: Mapping[str, Node]) -> None:
+    """Refuse graded input where only spikes of one size can go."""
+    for name, node in nodes.items():
+        for branch in node.branches:
+            sources = {route.source for route in branch.routes}
+            if INPUT not in sources:
+                continue
+            if isinstance(branch.synapse, nn.MaxPool2d):
+                remedy = "put neurons (LIF) before nn.MaxPool2d, or use another coding"
+                raise GraphError([Problem(where=name, what="pools graded input by its maximum", remedy=remedy)])
+            if len(sources) > 1:
+                remedy = "give each synapses of its own, or use another coding"
+                raise GraphError([Problem(where=name, what="adds graded input to spikes", remedy=remedy)])
+
+
+def _require_room(nodes: Mapping[str, Node], chip: Chip) -> None:
+    """Refuse windows of max pooling whose spikes, by the chip's largest weight, are more than u holds."""
+    for name, node in nodes.items():
+        pool: Any = node.branches[0].synapse
+        if isinstance(pool, nn.MaxPool2d) and (
+            prod(pool.kernel_size) * chip.weight.format.largest << ALIGN_BITS >= STATE_HALF
+        ):
+            what = f"pools {prod(pool.kernel_size)} spikes, which overflow with weights of up to {chip.weight.maximum}"
+            raise GraphError([Problem(where=name, what=what, remedy="use weights of fewer bits, or a smaller kernel")])
 
 
 def _drops(branch: Branch) -> bool:

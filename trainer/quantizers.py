@@ -17,6 +17,7 @@ from spikegraph.export.connectivity import Shape
 from spikegraph.export.fixed import ALIGN_BITS
 from spikegraph.export.quantize import (
     fold_threshold,
+    folds,
     quantize_bias,
     quantize_threshold,
     quantize_weight,
@@ -76,20 +77,18 @@ def quantize_population(
         Of the population.
     chip : Chip
     """
-    if chip.threshold_mant.shared and v_threshold.ndim:
-        each = broadcastable(v_threshold, shape)
-        weights = [
-            fold_threshold(kind, weight, v_threshold if kind == "Conv2d" else each)
-            for kind, weight in zip(kinds, weights, strict=True)
-        ]
+    each = broadcastable(v_threshold, shape)
+    divisors = [v_threshold if kind == "Conv2d" else each for kind in kinds]
+    if chip.threshold_mant.shared and v_threshold.ndim and all(map(folds, kinds, divisors)):
+        weights = list(map(fold_threshold, kinds, weights, divisors))
         bias = broadcastable(bias, shape) / each
         v_threshold = torch.ones((), dtype=bias.dtype, device=bias.device)
     # A GPU divides by a Python number as a product with its reciprocal, which may be a bit off; a CPU does divide.
     scales = [weight_scale(weight.detach().abs().max().cpu(), chip.weight.format) for weight in weights]
     largest_threshold, largest_bias = (tensor.detach().abs().max().cpu() for tensor in (v_threshold, bias))
-    base, exponents = shared_scale(
-        scales, chip.weight_exp.format, smallest_scale(largest_threshold, largest_bias, chip)
-    )
+    smallest = smallest_scale(largest_threshold, largest_bias, chip)
+    largest = v_threshold.detach().min().cpu() / chip.threshold_mant.minimum
+    base, exponents = shared_scale(scales, chip.weight_exp.format, smallest, largest)
     scale = torch.as_tensor(base).to(bias.device)
     mant, exp = quantize_bias(bias.detach(), scale, chip.bias_mant.format, chip.bias_exp.format)
     return QuantizedPopulation(

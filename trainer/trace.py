@@ -131,7 +131,8 @@ class _Interpreter:
         symbols: dict[fx.Node, _Symbol] = {}
         outputs: tuple[str, ...] = ()
         for node in graph.nodes:
-            arguments = [symbols[a] for a in node.all_input_nodes]
+            named = [a for a in node.args if isinstance(a, fx.Node)]  # in x + x the same one twice
+            arguments = [symbols[a] for a in named or node.all_input_nodes]
             if node.op == "placeholder":
                 if symbols:
                     raise _refusal(node.name, "is a second input", "let forward take one argument, the spikes")
@@ -142,6 +143,8 @@ class _Interpreter:
                 outputs = tuple(self._read(symbol) for symbol in arguments)
             else:
                 symbols[node] = self._function(node, arguments)
+        if not outputs:
+            raise _refusal("output", "is nothing", "let forward return what an LIF returns, or a tuple of such")
         return Traced(nodes=tuple(self.nodes), outputs=outputs)
 
     def _read(self, symbol: _Symbol) -> str:
@@ -153,12 +156,13 @@ class _Interpreter:
         raise _refusal("output", "is not the spikes of a population", "let forward return what an LIF returns")
 
     def _function(self, node: fx.Node, arguments: list[_Symbol]) -> _Symbol:
-        if node.target in _ADDITIONS and len(arguments) == 2 and len(node.args) == 2:
+        if node.target in _ADDITIONS and len(arguments) == len(node.args) == 2 and not node.kwargs:
             return _sum(node.name, *arguments)
-        if node.target in (torch.flatten, "flatten") and node.args[1:] == (1,):
+        if node.target in (torch.flatten, "flatten") and (node.args[1:] == (1,) or node.kwargs == {"start_dim": 1}):
             return _passed(node.name, nn.Flatten(), arguments[0])
         remedy = "use modules of torch.nn (Linear, Conv2d, BatchNorm, pooling, Flatten, Dropout), LIF and +"
-        raise _refusal(node.name, f"calls {node.target}, which no spike graph can hold", remedy)
+        called = getattr(node.target, "__name__", node.target)
+        raise _refusal(node.name, f"calls {called} in a way that no spike graph can hold", remedy)
 
     def _module(self, name: str, symbol: _Symbol) -> _Symbol:
         module = self.modules[name]
@@ -196,6 +200,9 @@ class _Interpreter:
             raise _refusal(name, what, "set tau_syn=0, or leave the batch norm out")
         if any(node.neurons is neurons for node in self.nodes):
             raise _refusal(name, "is used twice", "give each population an LIF of its own")
+        if neurons.recurrent and len(symbol.shape) != 1:
+            what = f"is recurrent and has shape {symbol.shape}"
+            raise _refusal(name, what, "recurrent synapses join all neurons: use them after nn.Linear")
         neurons.bind(symbol.shape)
         return self._add(name, symbol.shape, neurons, branches)
 
@@ -227,6 +234,9 @@ def _normalised(name: str, module: Norm, symbol: _Symbol) -> _Currents:
         raise _refusal(name, "follows a batch norm", "use one")
     if module.running_mean is None:
         raise _refusal(name, "keeps no running statistics", "leave track_running_stats at True")
+    if len(symbol.shape) != (3 if isinstance(module, nn.BatchNorm2d) else 1):
+        what = f"is a {type(module).__name__} for the shape {symbol.shape}"
+        raise _refusal(name, what, "use nn.BatchNorm1d after nn.Linear, nn.BatchNorm2d after nn.Conv2d")
     if module.num_features != symbol.shape[0]:
         what = f"has {module.num_features} features for {symbol.shape[0]} channels"
         raise _refusal(name, what, "give it as many features as there are channels")
@@ -238,13 +248,17 @@ def _passed(name: str, module: Passed, symbol: _Symbol) -> _Spikes:
         raise _refusal(name, "stands between synapses and neurons", "put it after the neurons (LIF)")
     if isinstance(module, nn.AvgPool2d | nn.AdaptiveAvgPool2d):
         module = _plain_pool(name, module, symbol)
+    if isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) != (1, -1):
+        raise _refusal(name, f"flattens from {module.start_dim} to {module.end_dim}", "leave nn.Flatten's defaults")
     shape = _shape_after(name, module, symbol.shape)
     return _Spikes(shape=shape, routes=tuple(replace(r, path=(*r.path, module)) for r in symbol.routes))
 
 
 def _plain_pool(name: str, pool: nn.AvgPool2d | nn.AdaptiveAvgPool2d, symbol: _Spikes) -> nn.AvgPool2d:
     """Average pooling whose windows lie side by side: what can be folded into the synapses behind it."""
-    height, width = symbol.shape[1:] if len(symbol.shape) == 3 else (0, 0)
+    if len(symbol.shape) != 3:
+        raise _refusal(name, f"pools the shape {symbol.shape}", "put it before nn.Flatten")
+    height, width = symbol.shape[1:]
     if isinstance(pool, nn.AdaptiveAvgPool2d):
         if pool.output_size not in (1, (1, 1)):
             raise _refusal(name, f"pools to {pool.output_size}", "pool to 1, or use nn.AvgPool2d")

@@ -385,12 +385,21 @@ def test_a_large_threshold_makes_the_scale_coarser_instead_of_being_clipped() ->
     assert report.projections["p0"].largest_error == pytest.approx(abs(round(131071 / 2000) * 2000 / 131071 - 1))
 
 
-def test_a_threshold_that_is_too_small_is_reported() -> None:
-    integer, report = quantize(
-        net(dense(np.ones((4, 6))), population=FloatPopulation(shape=(4,), v_threshold=0.001)), CHIPS["generic 8 bit"]
-    )
+@pytest.mark.parametrize(("v_threshold", "exponent"), [(0.01, 0), (0.001, 3), (1 / 127 / 128, 7), (1e-6, 7)])
+def test_weights_are_shifted_where_the_threshold_is_smaller_than_a_weight_of_one(
+    v_threshold: float, exponent: int
+) -> None:
+    # Weight 1 is 127 at a scale of 1/127 = 0.0079. A threshold of 0.001 takes 1/127/2^3 = 0.00098: 127 << 3 beside 1.
+    population = FloatPopulation(shape=(4,), v_threshold=v_threshold)
+    integer, report = quantize(net(dense(np.ones((4, 6))), population=population), CHIPS["generic 8 bit"])
+    (projection,) = integer.projections.values()
+    assert (projection.weight == 127).all()
+    assert projection.weight_exp == exponent
     assert integer.populations["n"].threshold_mant == 1
-    assert report.populations["n"].threshold_error == pytest.approx(1 / 127 / 0.001 - 1)
+    # Seven shifts are the most: what is too small even then is reported.
+    assert report.populations["n"].threshold_error == pytest.approx(
+        abs(1 / 127 / 2**exponent / v_threshold - 1), abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("bias", [100.0, -100.0])
