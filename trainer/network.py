@@ -231,12 +231,13 @@ def _require_ungraded(nodes: Mapping[str, Node]) -> None:
 def _require_room(nodes: Mapping[str, Node], chip: Chip) -> None:
     """Refuse windows of max pooling whose spikes, by the chip's largest weight, are more than u holds."""
     for name, node in nodes.items():
-        pool: Any = node.branches[0].synapse
-        if isinstance(pool, nn.MaxPool2d) and (
-            prod(pool.kernel_size) * chip.weight.format.largest << ALIGN_BITS >= STATE_HALF
-        ):
-            what = f"pools {prod(pool.kernel_size)} spikes, which overflow with weights of up to {chip.weight.maximum}"
-            raise GraphError([Problem(where=name, what=what, remedy="use weights of fewer bits, or a smaller kernel")])
+        pool = node.branches[0].synapse
+        if isinstance(pool, nn.MaxPool2d):
+            kernel: Any = pool.kernel_size
+            if prod(kernel) * chip.weight.format.largest << ALIGN_BITS >= STATE_HALF:
+                what = f"pools {prod(kernel)} spikes, which overflow with weights of up to {chip.weight.maximum}"
+                remedy = "use weights of fewer bits, or a smaller kernel"
+                raise GraphError([Problem(where=name, what=what, remedy=remedy)])
 
 
 def _drops(branch: Branch) -> bool:

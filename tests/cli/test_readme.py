@@ -1,11 +1,12 @@
-"""The README's Python runs as it stands."""
+"""The Python in README.md and docs/networks.md runs as it stands."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-BLOCKS = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[2] / "README.md").read_text(), re.S)
+ROOT = Path(__file__).parents[2]
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
 
 
 def test_a_graph_written_by_hand(
@@ -25,3 +26,11 @@ def test_the_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     out = capsys.readouterr().out.splitlines()
     assert float(out[0].split()[0]) > 0.96
     assert [line.split(":")[1] for line in out[1:]] == [" identical", " identical"]
+
+
+def test_a_network_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/networks.md").read_text(), re.S)
+    exec(block, {})  # noqa: S102
+    same, accuracy = capsys.readouterr().out.split()
+    assert same == "True"
+    assert float(accuracy) > 0.9
