@@ -19,7 +19,7 @@ from spikegraph.trainer.recipe import NetworkSection, Recipe
 def build_network(recipe: Recipe, pixels: Shape, n_classes: int) -> SpikingNetwork:
     """Build the network of a recipe for samples (c, h, w), its weights drawn from the recipe's seed."""
     settings, layers = recipe.network, parse(recipe.network.layers)
-    spatial = bool(layers) and layers[0].kind in SPATIAL
+    spatial = any(layer.kind in SPATIAL for layer in layers)
     input_shape = pixels if spatial else (math.prod(pixels),)
 
     with torch.random.fork_rng(devices=[]):
