@@ -69,8 +69,8 @@ static int64_t taps_of(const sg_layer *layer, int64_t line, tap *taps) {
  * into v, in units of x. A bias, one per output channel, may be NULL. */
 #define FORWARD(name, value, lowest, highest, aligned)                                                                  \
   CLONES EXPORT int64_t name(const sg_layer *layer, const int32_t *times, const value *weight, const value *bias,       \
-                             value threshold, const int32_t *until, int64_t first, int64_t every, int32_t *fired_at, value *peak,\
-                             int32_t *peak_at, value *last) {                                                           \
+                             value threshold, const int32_t *until, int32_t *fired_at, value *peak,                     \
+                             int32_t *peak_at, value *last, int64_t first, int64_t every) {                             \
     const int64_t lanes = layer->lanes, n_sites = layer->rows * layer->columns, n = n_sites * lanes;                    \
     const int64_t n_in = layer->channels * layer->height * layer->width;                                                \
     value *v = malloc((size_t)n * sizeof *v), *x = malloc((size_t)n * sizeof *x);                                       \
@@ -159,7 +159,7 @@ FORWARD(sg_forward_aligned, int32_t, INT32_MIN, INT32_MAX, 1)
 /* gradient[row] += sum over samples, spikes j and outputs i of delta_i · f(end_i - t_j). f is 1 from 0 on and 0 before, or
  * `table`, whose entry n_steps stands for 0. Of the rows, those that are `first` modulo `every`. */
 CLONES EXPORT int64_t sg_pairs(const sg_layer *layer, const int32_t *times, const int32_t *ends, const float *delta,
-                               const float *table, int64_t first, int64_t every, float *gradient) {
+                               const float *table, float *gradient, int64_t first, int64_t every) {
   const int64_t lanes = layer->lanes, n_sites = layer->rows * layer->columns;
   const int64_t n_in = layer->channels * layer->height * layer->width;
   tap *taps = malloc((size_t)(layer->kernel_height * layer->kernel_width) * sizeof *taps);
@@ -197,7 +197,7 @@ CLONES EXPORT int64_t sg_pairs(const sg_layer *layer, const int32_t *times, cons
 
 /* back_j = sum over outputs i with t_j <= end_i of weight_ij · delta_i, for silent lines too (t_j = n_steps). */
 CLONES EXPORT int64_t sg_back(const sg_layer *layer, const int32_t *times, const int32_t *ends, const float *delta,
-                              const float *weight, int64_t first, int64_t every, float *back) {
+                              const float *weight, float *back, int64_t first, int64_t every) {
   const int64_t lanes = layer->lanes, n_sites = layer->rows * layer->columns;
   const int64_t n_in = layer->channels * layer->height * layer->width;
   tap *taps = malloc((size_t)(layer->kernel_height * layer->kernel_width) * sizeof *taps);

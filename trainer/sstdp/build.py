@@ -34,7 +34,9 @@ def build_network(recipe: Recipe, pixels: Shape, n_classes: int) -> OneSpikeNetw
     layers: dict[str, OneSpikeLayer | EarliestPool2d] = {}
     rule, input_shape = _rule(settings), shape
     output = Layer(kind="dense", n=n_classes)
-    for word, name in zip([*words, output], [*names_of(words), "output"], strict=True):
+    for k, (word, name) in enumerate(zip([*words, output], [*names_of(words), "output"], strict=True)):
+        if word.kind == "dropout":
+            continue
         if word.kind == "maxpool":
             layers[name] = EarliestPool2d(word.kernel)
             shape = (shape[0], shape[1] // word.kernel, shape[2] // word.kernel)
@@ -47,6 +49,7 @@ def build_network(recipe: Recipe, pixels: Shape, n_classes: int) -> OneSpikeNetw
                 chip=recipe.chip,
                 v_threshold=settings.v_threshold if name == "output" else 1.0,
                 urgency=settings.urgency if name == "output" else 0.0,
+                dropout=words[k + 1].p if k + 1 < len(words) else 0.0,
             )
             shape = (word.n,) if geometry.is_dense else geometry.out_shape
         if min(shape) < 1:

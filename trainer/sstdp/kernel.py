@@ -3,50 +3,46 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib import import_module
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from spikegraph.export.errors import TargetError
 from spikegraph.export.fixed import ALIGN_BITS, STATE_MAX
+from spikegraph.hwsim.kernel import structure
 from spikegraph.trainer.sstdp.geometry import Geometry
 from spikegraph.trainer.sstdp.window import Window
 
 _NEVER = (1 << 31) - 2  # no v is larger; the kernel marks neurons that fired by one more
-_FIELDS = "n_samples n_steps channels height width rows columns outputs lanes kernel_height kernel_width stride padding"
 
-
-class _Layer(ctypes.Structure):
-    """sg_layer of _kernel.c."""
-
-    _fields_ = tuple((name, ctypes.c_int64) for name in _FIELDS.split())
+_Layer = structure(
+    "_Layer",
+    "n_samples n_steps channels height width rows columns outputs lanes kernel_height kernel_width stride padding",
+)
 
 
 @cache
-def library() -> ctypes.CDLL:
-    """Load the compiled part.
-
-    Raises
-    ------
-    TargetError
-        It was not built, or from another version of this package.
-    """
-    remedy = "build it: install a C compiler, then `pip install --force-reinstall --no-deps` this package again"
+def library() -> ctypes.CDLL | None:
+    """Load the compiled part; None, with one warning, where there is none: the definition computes the same, slower."""
+    remedy = "install a C compiler, then `pip install --force-reinstall --no-deps` this package again"
     try:
         path = import_module("spikegraph.trainer.sstdp._kernel").__file__
-    except ImportError as error:
-        raise TargetError("one-spike layers", f"their compiled part is missing ({error})", remedy) from error
-    loaded = ctypes.CDLL(str(path))
-    for name in ("sg_layer_size", "sg_forward_float", "sg_forward_whole", "sg_forward_aligned", "sg_pairs", "sg_back"):
-        getattr(loaded, name).restype = ctypes.c_int64
-    if loaded.sg_layer_size() != ctypes.sizeof(_Layer):
-        raise TargetError("one-spike layers", f"their compiled part {path} is from another version", remedy)
-    return loaded
+        compiled = ctypes.CDLL(str(path))
+        for name in ("layer_size", "forward_float", "forward_whole", "forward_aligned", "pairs", "back"):
+            getattr(compiled, f"sg_{name}").restype = ctypes.c_int64
+        if compiled.sg_layer_size() == ctypes.sizeof(_Layer):
+            return compiled
+        reason = f"{path} is from another version"
+    except (ImportError, AttributeError) as error:
+        reason = str(error)
+    message = f"training is many times slower: the compiled part of one-spike layers is missing ({reason}); {remedy}"
+    warnings.warn(message, RuntimeWarning, stacklevel=2)
+    return None
 
 
 @cache
@@ -54,22 +50,25 @@ def _threads(n: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(n, thread_name_prefix="one-spike")
 
 
-def _share(call: Callable[[int, int], int]) -> None:
-    """Call `call(k, n)` in n threads, k = 0 … n - 1; each takes every n-th piece of the work."""
-    n = torch.get_num_threads()
-    answers = [call(0, 1)] if n == 1 else list(_threads(n).map(lambda k: call(k, n), range(n)))
-    if any(answers):
+def _share(function: str, *arguments: Any) -> None:
+    """Call a compiled function in every thread; the k-th of n takes every n-th piece of the work, from k on."""
+    n, call = torch.get_num_threads(), getattr(library(), function)
+
+    def run(k: int) -> int:
+        return int(call(*arguments, ctypes.c_int64(k), ctypes.c_int64(n)))
+
+    if any([run(0)] if n == 1 else list(_threads(n).map(run, range(n)))):
         raise MemoryError("one-spike layers")
 
 
-def _layer(geometry: Geometry, n_samples: int, n_steps: int) -> _Layer:
+def _layer(geometry: Geometry, n_samples: int, n_steps: int) -> ctypes.Structure:
     g = geometry
     sizes = (n_samples, n_steps, g.channels, g.height, g.width, g.rows, g.columns, g.outputs, g.lanes)
     return _Layer(*sizes, g.kernel_size, g.kernel_size, g.stride, g.padding)
 
 
-def _pointer(tensor: Tensor) -> ctypes.c_void_p:
-    return ctypes.c_void_p(tensor.data_ptr())
+def _pointer(tensor: Tensor | None) -> ctypes.c_void_p:
+    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
 
 def _in_rows(geometry: Geometry, weight: Tensor, dtype: torch.dtype) -> Tensor:
@@ -111,16 +110,13 @@ def run_window(
     whole = fits and bias is None  # nothing can wrap or saturate
     unit = 1 << ALIGN_BITS if integer and not whole else 1
     limit = min(threshold * unit, _NEVER) if integer else threshold
-    argument = ctypes.c_int32(int(limit)) if integer else ctypes.c_float(limit)
-    forward = getattr(library(), f"sg_forward_{'whole' if whole else 'aligned' if integer else 'float'}")
-    layer = _layer(geometry, len(times), n_steps)
     lanes = None if bias is None else functional.pad(bias.detach().to(dtype), (0, geometry.lanes - len(bias)))
-    inputs = [_pointer(times), _pointer(rows), None if lanes is None else _pointer(lanes)]
-    outputs = [_pointer(tensor) for tensor in (fires_at, peak, peak_at, last)]
     _share(
-        lambda k, n: forward(
-            ctypes.byref(layer), *inputs, argument, _pointer(until), ctypes.c_int64(k), ctypes.c_int64(n), *outputs
-        )
+        f"sg_forward_{'whole' if whole else 'aligned' if integer else 'float'}",
+        ctypes.byref(_layer(geometry, len(times), n_steps)),
+        *(_pointer(tensor) for tensor in (times, rows, lanes)),
+        ctypes.c_int32(int(limit)) if integer else ctypes.c_float(limit),
+        *(_pointer(tensor) for tensor in (until, fires_at, peak, peak_at, last)),
     )
     return Window(
         fired_at=_by_channel(geometry, fires_at),
@@ -140,12 +136,7 @@ def sum_pairs(
     gradient = torch.zeros(geometry.channels * geometry.kernel_size**2, geometry.lanes)
     table = None if table is None else table.float().contiguous()
     layer = _layer(geometry, len(times), n_steps)
-    pointers = [_pointer(times), *(_pointer(tensor) for tensor in sites), None if table is None else _pointer(table)]
-    _share(
-        lambda k, n: library().sg_pairs(
-            ctypes.byref(layer), *pointers, ctypes.c_int64(k), ctypes.c_int64(n), _pointer(gradient)
-        )
-    )
+    _share("sg_pairs", ctypes.byref(layer), *(_pointer(tensor) for tensor in (times, *sites, table, gradient)))
     return gradient[:, : geometry.outputs].t().reshape(geometry.weight_shape)
 
 
@@ -157,10 +148,5 @@ def send_back(
     sites = _by_site(geometry, ends, torch.int32), _by_site(geometry, delta, torch.float32)
     rows, back = _in_rows(geometry, weight, torch.float32), torch.empty(len(times), geometry.n_in)
     layer = _layer(geometry, len(times), n_steps)
-    pointers = [_pointer(tensor) for tensor in (times, *sites, rows)]
-    _share(
-        lambda k, n: library().sg_back(
-            ctypes.byref(layer), *pointers, ctypes.c_int64(k), ctypes.c_int64(n), _pointer(back)
-        )
-    )
+    _share("sg_back", ctypes.byref(layer), *(_pointer(tensor) for tensor in (times, *sites, rows, back)))
     return back

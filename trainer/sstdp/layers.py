@@ -48,6 +48,8 @@ class OneSpikeLayer(nn.Module):
         its weights.
     urgency : float
         What a bias adds to v from the first step to the last, in thresholds: as time goes by, less evidence is enough.
+    dropout : float, 0…1
+        Share of its spikes that are lost on the way to the next layer, while the module is in training.
     """
 
     def __init__(
@@ -59,9 +61,11 @@ class OneSpikeLayer(nn.Module):
         chip: Chip | None = None,
         v_threshold: float = 1.0,
         urgency: float = 0.0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.geometry, self.n_steps, self.rule, self.chip, self.v_threshold = geometry, n_steps, rule, chip, v_threshold
+        self.dropout = dropout
         self.weight = nn.Parameter(torch.zeros(geometry.weight_shape))
         self.bias: Tensor | None
         bias = torch.full((geometry.outputs,), urgency * v_threshold / n_steps) if urgency else None
@@ -100,20 +104,21 @@ class OneSpikeLayer(nn.Module):
         fires : bool
             False: no spike, and so no reset, ends the integration of v: for losses on potentials.
         """
-        return Fired(
-            *fire(
-                fired.fired_at.flatten(1),
-                self.weight,
-                self.bias,
-                self.synapses(),
-                self.v_threshold,
-                self.geometry,
-                self.rule,
-                self.n_steps,
-                until,
-                fires=fires,
-            )
+        fired_at, last, peak = fire(
+            fired.fired_at.flatten(1),
+            self.weight,
+            self.bias,
+            self.synapses(),
+            self.v_threshold,
+            self.geometry,
+            self.rule,
+            self.n_steps,
+            until,
+            fires=fires,
         )
+        if self.training and self.dropout:
+            fired_at = fired_at.masked_fill(torch.rand_like(fired_at) < self.dropout, self.n_steps)
+        return Fired(fired_at, last, peak)
 
 
 class EarliestPool2d(nn.Module):

@@ -1,4 +1,4 @@
-"""The three sums of a one-spike layer, in the kernel on a CPU, and by the definition elsewhere."""
+"""The three sums of a one-spike layer, in the kernel on a CPU, and by the definition where there is none."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from torch import Tensor
 from spikegraph.trainer.sstdp import definition, kernel
 from spikegraph.trainer.sstdp.geometry import Geometry
 from spikegraph.trainer.sstdp.window import Window
+
+
+def _compiled(fired_at: Tensor) -> bool:
+    return fired_at.device.type == "cpu" and kernel.library() is not None
 
 
 def run_window(
@@ -40,7 +44,7 @@ def run_window(
     integer : bool
         Compute in the chip's integers.
     """
-    run = kernel.run_window if fired_at.device.type == "cpu" else definition.run_window
+    run = kernel.run_window if _compiled(fired_at) else definition.run_window
     return run(geometry, fired_at, weight, bias, threshold, n_steps, until, integer=integer)
 
 
@@ -59,7 +63,7 @@ def sum_pairs(
     table : Tensor of float (2 · n_steps + 1,), optional
         f, entry n_steps being f(0); without it f is 1 where t_j <= end_i, else 0.
     """
-    run = kernel.sum_pairs if fired_at.device.type == "cpu" else definition.sum_pairs
+    run = kernel.sum_pairs if _compiled(fired_at) else definition.sum_pairs
     return run(geometry, fired_at, ends, delta, n_steps, table)
 
 
@@ -71,5 +75,5 @@ def send_back(
     A line that stays silent (t_j = n_steps) takes errors of outputs that stayed silent as well. Parameters as in
     `sum_pairs`.
     """
-    run = kernel.send_back if fired_at.device.type == "cpu" else definition.send_back
+    run = kernel.send_back if _compiled(fired_at) else definition.send_back
     return run(geometry, fired_at, ends, delta, weight, n_steps)

@@ -16,7 +16,7 @@ Amount = Annotated[float, Field(ge=0, le=1e6)]
 class OneSpikeSection(Section):
     """A network of integrate-and-fire populations whose neurons fire at most once; the first output to fire decides."""
 
-    layers: str = Field(description='words such as "16c5 mp2 400": convolutions, max pooling, dense layers')
+    layers: str = Field(description='words such as "16c5 mp2 400 do0.2": see docs/recipes.md')
     method: Literal["sstdp"]
     readout: Literal["first_spike"] = "first_spike"
     v_threshold: Positive = Field(default=1.0, description="of the output; that of hidden layers is 1")
@@ -47,9 +47,13 @@ class OneSpikeSection(Section):
     @field_validator("layers")
     @classmethod
     def _can_be_built(cls, text: str) -> str:
+        before = ""
         for layer in parse(text):
-            if layer.kind not in ("conv", "maxpool", "dense"):
-                raise ValueError(f"a one-spike network has no {layer.kind} layers; use 16c5, mp2 and 400")
+            if layer.kind not in ("conv", "maxpool", "dense", "dropout"):
+                raise ValueError(f"a one-spike network has no {layer.kind} layers; use 16c5, mp2, 400 and do0.2")
+            if layer.kind == "dropout" and before not in ("conv", "dense"):
+                raise ValueError("dropout is of the spikes of a convolution or a dense layer, and follows it")
+            before = layer.kind
         return text
 
     @model_validator(mode="after")
@@ -57,7 +61,7 @@ class OneSpikeSection(Section):
         if (self.rule == "margin") != (self.aim == "evidence"):
             what = f"rule {self.rule!r} learns from {'potentials' if self.rule == 'margin' else 'spike times'}"
             raise ValueError(f"{what}, and aim {self.aim!r} does not; use margin with evidence, or neither")
-        n_layers = 1 + sum(layer.kind != "maxpool" for layer in parse(self.layers))
+        n_layers = 1 + sum(layer.kind in ("conv", "dense") for layer in parse(self.layers))
         if self.weights == "positive" and len(self.sums or ()) != n_layers:
             raise ValueError(f"positive weights need {n_layers} sums, one for each layer and the output")
         return self
