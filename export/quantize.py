@@ -29,6 +29,8 @@ from spikegraph.export.graph import PROJECTIONS, Graph, Population, Projection
 from spikegraph.export.one_spike import one_spike
 from spikegraph.export.split import split_populations
 
+FEW_BITS = 4  # of a weight: the largest magnitudes are then best clipped, for the sake of all others
+
 
 def kept_share(tau: Any, dt: float) -> Any:
     """Return the share of a state that is left after one step, exp(-dt / tau), as a float or as an array of float64.

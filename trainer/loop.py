@@ -28,6 +28,7 @@ from spikegraph.trainer.data import DataSet, Split, augmented
 from spikegraph.trainer.device import checked_device, threads
 from spikegraph.trainer.log import CsvLog
 from spikegraph.trainer.method import Network, build_network, build_objective, lower_network, readout_of
+from spikegraph.trainer.network import SpikingNetwork
 from spikegraph.trainer.optimisation import Stepper, learning_rate
 from spikegraph.trainer.processes import Processes, processes
 from spikegraph.trainer.recipe import Recipe, load_recipe
@@ -165,6 +166,8 @@ class TrainingRun:
         in_floats = self.recipe.chip is None or epoch < settings.float_epochs
         if settings.float_epochs:
             self.network.compute_in(None if in_floats else self.recipe.chip)
+            if epoch == settings.float_epochs and isinstance(self.network, SpikingNetwork):
+                self.network.fit_clips()
         self.objective.train()
         random = np.random.default_rng([settings.seed, 1, epoch])
         coding = replace(self.coding, seed=int(random.integers(1 << 63)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -52,12 +53,13 @@ def lower(
     for name, node in network.nodes.items():
         synapses = [folded(branch, network.largest_input) for branch in node.branches]
         populations[name] = _population(node, synapses)
-        for branch, own in zip(node.branches, synapses, strict=True):
+        clips = network.clips(node)
+        for branch, own, clip in zip(node.branches, synapses, clips, strict=False):  # of recurrent synapses comes last
             for route in branch.routes:
-                _add(projections, _projection(network, name, branch, route, own))
+                _add(projections, replace(_projection(network, name, branch, route, own), clip=clip))
         if node.neurons.recurrent_weight is not None:
             weight = _numpy(node.neurons.recurrent_weight)
-            _add(projections, FloatDense(source=name, target=name, weight=weight, delay_steps=1))
+            _add(projections, FloatDense(source=name, target=name, weight=weight, delay_steps=1, clip=clips[-1]))
     variable: Literal["s", "v"] = "v" if readout is not None and readout.kind == "membrane" else "s"
     names = ["output"] if len(network.outputs) == 1 else [f"output{k + 1}" for k in range(len(network.outputs))]
     outputs = dict(zip(names, network.outputs, strict=True))

@@ -20,10 +20,17 @@ from spikegraph.export.chips import Chip
 from spikegraph.export.connectivity import Shape
 from spikegraph.export.errors import GraphError, Problem
 from spikegraph.export.fixed import ALIGN_BITS, STATE_HALF
+from spikegraph.export.quantize import FEW_BITS, least_error_clip, weight_bits_of
 from spikegraph.trainer.exact import dtype_for, exact_conv2d, exact_linear, largest_sum
 from spikegraph.trainer.fold import folded, unfolded, window_size
 from spikegraph.trainer.neurons import Decays, Window, float_window, integer_window, lif
-from spikegraph.trainer.quantizers import QuantizedPopulation, broadcastable, quantize_population
+from spikegraph.trainer.quantizers import (
+    QuantizedPopulation,
+    broadcastable,
+    clip_of,
+    fold_shared_threshold,
+    quantize_population,
+)
 from spikegraph.trainer.trace import INPUT, Branch, Node, Route, trace
 
 
@@ -91,12 +98,43 @@ class SpikingNetwork(nn.Module):
         if largest_input > 1:
             _require_ungraded(self.nodes)
         self.compute_in(chip)
+        self.clip_shares, self._clipped_for = nn.ParameterDict(), chip
+        self.fit_clips()
 
     def compute_in(self, chip: Chip | None) -> None:
         """Compute in a chip's integers from now on, or in floats again; `GraphError` if its pools would overflow."""
         if chip is not None:
             _require_room(self.nodes, chip)
         self.chip = chip
+
+    @torch.no_grad()
+    def fit_clips(self) -> None:
+        """Choose anew where weights of few bits are clipped, for the weights as they are: where their training starts.
+
+        Few levels cannot both hold the largest weights and tell small ones apart.
+        """
+        chip = self._clipped_for
+        if chip is None or weight_bits_of(chip) > FEW_BITS:
+            return
+        for place, node in enumerate(self.nodes.values()):
+            for k, weight in enumerate(self._as_clipped(node, chip)):
+                if weight.numel() > 1 and weight.any():
+                    clip = torch.as_tensor(least_error_clip(weight.cpu().numpy(), chip.weight.format))
+                    share = (clip.to(weight.device) / weight.abs().max()).clamp(max=1)
+                    key = f"{place}_{k}"
+                    if key in self.clip_shares:
+                        self.clip_shares[key].copy_(share)
+                    else:
+                        self.clip_shares[key] = nn.Parameter(share)
+
+    @torch.no_grad()
+    def clips(self, node: Node) -> list[float | None]:
+        """Return the trained clip of each branch of a population, then of its recurrent synapses; None: not trained."""
+        if self.chip is None:
+            return [None] * (len(node.branches) + 1)
+        weights = self._as_clipped(node, self.chip)
+        shares = self._shares(node, len(weights))
+        return [None if s is None else float(clip_of(w, s)) for w, s in zip(weights, shares, strict=True)]
 
     def forward(self, s: Tensor) -> Activity:
         """Run a window of input spikes, float (T, B, *input_shape)."""
@@ -176,12 +214,31 @@ class SpikingNetwork(nn.Module):
         return _rounded(x) if self.training and any(_drops(branch) for branch in node.branches) else x
 
     def _quantized(self, node: Node, chip: Chip) -> QuantizedPopulation:
+        bias = reduce(torch.add, [folded(branch, self.largest_input).bias for branch in node.branches])
+        kinds, weights = self._synapses(node)
+        v_threshold, shares = node.neurons.positive_threshold(), self._shares(node, len(weights))
+        return quantize_population(kinds, weights, v_threshold, bias, node.shape, chip, shares)
+
+    def _synapses(self, node: Node) -> tuple[list[str], list[Tensor]]:
+        """Kinds and weights of all that ends at a population; its recurrent synapses come last."""
         synapses = [folded(branch, self.largest_input) for branch in node.branches]
         kinds: list[str] = [own.kind for own in synapses]
-        weights, bias = [own.weight for own in synapses], reduce(torch.add, [own.bias for own in synapses])
+        weights = [own.weight for own in synapses]
         if node.neurons.recurrent_weight is not None:
-            kinds, weights = [*kinds, "Dense"], [*weights, node.neurons.recurrent_weight]
-        return quantize_population(kinds, weights, node.neurons.positive_threshold(), bias, node.shape, chip)
+            return [*kinds, "Dense"], [*weights, node.neurons.recurrent_weight]
+        return kinds, weights
+
+    def _as_clipped(self, node: Node, chip: Chip) -> list[Tensor]:
+        kinds, weights = self._synapses(node)
+        return fold_shared_threshold(kinds, weights, node.neurons.positive_threshold(), node.shape, chip)[0]
+
+    def _shares(self, node: Node, n: int) -> list[Tensor | None]:
+        """Trained clips of a population's synapses, as shares; they hold for the chip that they were trained for."""
+        if self.chip != self._clipped_for:
+            return [None] * n
+        place = list(self.nodes).index(node.name)
+        keys = [f"{place}_{k}" for k in range(n)]
+        return [self.clip_shares.get(key) for key in keys]
 
     def _largest(self, branch: Branch) -> int:
         """Largest magnitude that arrives at the synapses of a branch."""

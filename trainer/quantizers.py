@@ -42,6 +42,9 @@ def _straight_through(exact: Tensor, rounded: Tensor) -> Tensor:
     return result
 
 
+_LEAST_SHARE = 1e-3  # of the largest weight: a clip stays above
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class QuantizedPopulation:
     """A population and its synapses as whole numbers in float tensors.
@@ -62,7 +65,13 @@ class QuantizedPopulation:
 
 
 def quantize_population(
-    kinds: Sequence[str], weights: Sequence[Tensor], v_threshold: Tensor, bias: Tensor, shape: Shape, chip: Chip
+    kinds: Sequence[str],
+    weights: Sequence[Tensor],
+    v_threshold: Tensor,
+    bias: Tensor,
+    shape: Shape,
+    chip: Chip,
+    clip_shares: Sequence[Tensor | None] | None = None,
 ) -> QuantizedPopulation:
     """Quantize a population and what ends at it as `spikegraph.export.quantize.quantize` will, differentiably.
 
@@ -76,35 +85,65 @@ def quantize_population(
     shape : (n,) or (c, h, w)
         Of the population.
     chip : Chip
+    clip_shares : sequence of Tensor () or None, optional
+        The share of the largest magnitude that becomes the chip's largest weight, where it is trained.
     """
-    each = broadcastable(v_threshold, shape)
-    divisors = [v_threshold if kind == "Conv2d" else each for kind in kinds]
-    if chip.threshold_mant.shared and v_threshold.ndim and all(map(folds, kinds, divisors)):
-        weights = list(map(fold_threshold, kinds, weights, divisors))
-        bias = broadcastable(bias, shape) / each
+    weights, are_folded = fold_shared_threshold(kinds, weights, v_threshold, shape, chip)
+    if are_folded:
+        bias = broadcastable(bias, shape) / broadcastable(v_threshold, shape)
         v_threshold = torch.ones((), dtype=bias.dtype, device=bias.device)
     # A GPU divides by a Python number as a product with its reciprocal, which may be a bit off; a CPU does divide.
-    scales = [weight_scale(weight.detach().abs().max().cpu(), chip.weight.format) for weight in weights]
+    scales = [
+        weight_scale(weight.detach().abs().max().cpu(), chip.weight.format, clip_of(weight, share).cpu())
+        for weight, share in zip(weights, clip_shares or [None] * len(weights), strict=True)
+    ]
     largest_threshold, largest_bias = (tensor.detach().abs().max().cpu() for tensor in (v_threshold, bias))
     smallest = smallest_scale(largest_threshold, largest_bias, chip)
     largest = v_threshold.detach().min().cpu() / chip.threshold_mant.minimum
     base, exponents = shared_scale(scales, chip.weight_exp.format, smallest, largest)
     scale = torch.as_tensor(base).to(bias.device)
-    mant, exp = quantize_bias(bias.detach(), scale, chip.bias_mant.format, chip.bias_exp.format)
+    mant, exp = quantize_bias(bias.detach(), scale.detach(), chip.bias_mant.format, chip.bias_exp.format)
     return QuantizedPopulation(
         weights=[
             _quantized_weight(weight, scale * (1 << exponent), chip) * (1 << exponent)
             for weight, exponent in zip(weights, exponents, strict=True)
         ],
         threshold_mant=_straight_through(
-            v_threshold / scale, quantize_threshold(v_threshold.detach(), scale, chip.threshold_mant.format)
+            v_threshold / scale,
+            quantize_threshold(v_threshold.detach(), scale.detach(), chip.threshold_mant.format),
         ),
         bias=_straight_through(bias / scale * (1 << ALIGN_BITS), mant * (1 << exp)),
     )
 
 
+def fold_shared_threshold(
+    kinds: Sequence[str], weights: Sequence[Tensor], v_threshold: Tensor, shape: Shape, chip: Chip
+) -> tuple[list[Tensor], bool]:
+    """Divide weights by the thresholds of their neurons, where these differ, the chip shares them and all can fold.
+
+    Returns
+    -------
+    list of Tensor, bool
+        The weights, and whether they were divided.
+    """
+    each = broadcastable(v_threshold, shape)
+    divisors = [v_threshold if kind == "Conv2d" else each for kind in kinds]
+    if chip.threshold_mant.shared and v_threshold.ndim and all(map(folds, kinds, divisors)):
+        return list(map(fold_threshold, kinds, weights, divisors)), True
+    return list(weights), False
+
+
+def clip_of(weight: Tensor, share: Tensor | None) -> Tensor:
+    """Return the magnitude that becomes a chip's largest weight: a share of the largest, or all of it."""
+    largest = weight.detach().abs().max()
+    return largest if share is None else share.clamp(_LEAST_SHARE, 1) * largest
+
+
 def _quantized_weight(weight: Tensor, scale: Tensor, chip: Chip) -> Tensor:
-    return _straight_through(weight / scale, quantize_weight(weight.detach(), scale, chip.weight.format))
+    limit = chip.weight.format
+    # What is clipped does not move; and the scale learns from what is (Esser et al., ICLR 2020: learned step size).
+    exact = (weight / scale).clamp(limit.minimum, limit.maximum)
+    return _straight_through(exact, quantize_weight(weight.detach(), scale.detach(), limit))
 
 
 def broadcastable(parameter: Tensor, shape: Shape) -> Tensor:

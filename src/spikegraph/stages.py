@@ -25,7 +25,7 @@ from spikegraph.export.graph import Graph
 from spikegraph.export.hdf5 import graph_checksum
 from spikegraph.export.join import join as join_graphs
 from spikegraph.export.order import depths
-from spikegraph.export.quantize import QuantizationReport, quantize, weight_bits_of
+from spikegraph.export.quantize import FEW_BITS, QuantizationReport, quantize, weight_bits_of
 from spikegraph.export.split import split_execution
 from spikegraph.hwsim.compare import compare_additions
 from spikegraph.hwsim.cost import Cost, cost_of
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 TARGETS = ("lava",)
-_FEW_BITS = 4  # of a weight: the largest magnitudes are then best clipped, for the sake of all others
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -141,7 +140,7 @@ def export(
         chip, weight_bits = trained_for.chip, weight_bits or trained_for.weight_bits
     onto = load_chip(chip or "loihi1", weight_bits=weight_bits)
     if fit_clip is None:
-        fit_clip = weight_bits_of(onto) <= _FEW_BITS and trained_weights != (chip, weight_bits)
+        fit_clip = weight_bits_of(onto) <= FEW_BITS and trained_weights != (chip, weight_bits)
     provenance = {
         "made_by": f"spikegraph {__version__}",
         "recipe": recipe.to_toml(),
@@ -155,6 +154,7 @@ def export(
         "trained_for": trained_for.chip,
         "fit_clip": fit_clip,
     }
+    network.compute_in(onto)  # clips of weights that were trained for another chip are left out
     float_graph = lower_network(
         network,
         n_steps=recipe.coding.n_steps,
