@@ -134,7 +134,9 @@ class SpikingNetwork(nn.Module):
             return [None] * (len(node.branches) + 1)
         weights = self._as_clipped(node, self.chip)
         shares = self._shares(node, len(weights))
-        return [None if s is None else float(clip_of(w, s)) for w, s in zip(weights, shares, strict=True)]
+        return [
+            float(clip_of(w, s)) if s is not None and w.any() else None for w, s in zip(weights, shares, strict=True)
+        ]
 
     def forward(self, s: Tensor) -> Activity:
         """Run a window of input spikes, float (T, B, *input_shape)."""

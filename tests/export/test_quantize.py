@@ -722,7 +722,7 @@ def test_geometry_is_handed_on() -> None:
     ("change", "says"),
     [
         ({"reset": "subtract"}, "n: reset = 'subtract', but only zero exists on Intel Loihi 1"),
-        ({"max_spikes": 1}, "n: max_spikes = 1, but neurons count no spikes on Intel Loihi 1"),
+        ({"max_spikes": 2}, "n: max_spikes = 2, but neurons count no spikes on Intel Loihi 1"),
         ({"refractory_steps": 100}, "n: refractory_steps = 100 is outside 1…63 on Intel Loihi 1"),
         ({"v_threshold": -1.0}, "n: v_threshold = -1.0 is not positive"),
     ],

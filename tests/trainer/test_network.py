@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from networks import dense_network
+from torch import nn
 
 from spikegraph.export.chips import load_chip
+from spikegraph.trainer.modules import LIF
+from spikegraph.trainer.network import SpikingNetwork
 
 CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))
 
@@ -32,3 +35,25 @@ def test_what_is_not_trained_has_no_gradient():
     assert network.module.output_synapses.weight.grad is not None
     assert network.module.output_synapses.bias is None
     assert network.module.output.v_threshold.grad is None
+
+
+@pytest.mark.parametrize("weight_bits", [1, 2, 3, 8, 16])
+@pytest.mark.parametrize("kernel", [1, 2])
+def test_relays_fire_for_a_single_spike_and_for_many(weight_bits, kernel):
+    """By weights of one bit, where a threshold of a half is beyond them, and of sixteen, near overflow."""
+    torch.manual_seed(0)
+    chip = load_chip("generic", weight_bits=weight_bits)
+    module = nn.Sequential(nn.MaxPool2d(kernel), nn.Flatten(), nn.Linear((4 // kernel) ** 2, 2), LIF())
+    network = SpikingNetwork(module, (1, 4, 4), chip=chip)
+    s = (torch.rand(6, 8, 1, 4, 4) < 0.3).float()
+    s[0] = 1
+    expected = nn.functional.max_pool2d(s.flatten(0, 1), kernel).view(6, 8, 1, 4 // kernel, 4 // kernel)
+    assert torch.equal(network.windows(s)["0"].s, expected)
+    assert torch.equal(network(s).s["0"], expected)
+
+
+def test_a_pool_that_is_read_has_a_potential():
+    network = SpikingNetwork(nn.Sequential(LIF(v_threshold=0.5), nn.MaxPool2d(2)), (1, 2, 2))
+    activity = network(torch.tensor([1.0, 0, 0, 1]).view(1, 1, 1, 2, 2))
+    assert activity.s["1"].item() == 1
+    assert activity.v_before_reset["1"].item() == 2  # two spikes, by a weight of 1

@@ -14,7 +14,6 @@ from spikegraph.export.chips import load_chip
 from spikegraph.export.fixed import ALIGN_BITS
 from spikegraph.export.quantize import quantize
 from spikegraph.trainer.lower import lower
-from spikegraph.trainer.quantizers import quantize_population
 
 CHIPS = [("loihi1", None), ("loihi2", None), ("generic", 2), ("generic", 4), ("generic", 8)]
 CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))
@@ -31,10 +30,7 @@ def make_network(chip, threshold_per, weight, v_threshold, bias):
 
 
 def quantized_parameters(network):
-    synapses, neurons = network.module.output_synapses, network.module.output
-    shape = (len(synapses.bias),)
-    parameters = [synapses.weight], neurons.positive_threshold(), synapses.bias
-    return quantize_population(["Dense"], *parameters, shape, network.chip)
+    return network._quantized(network.nodes["output"], network.chip)
 
 
 def assert_export_writes_the_same(network):
