@@ -22,7 +22,8 @@ class Fired(NamedTuple):
     fired_at : Tensor
         Step of each spike, n_steps for silence; its gradient is dE/dt.
     last, peak : Tensor
-        v at the end of a sample and at its largest, in units of the threshold: see `Window`.
+        v at the end of a sample and at its largest, in units of the threshold: see `Window`. After pooling both are the
+        peak of the neuron that was chosen.
     """
 
     fired_at: Tensor
@@ -147,4 +148,5 @@ class EarliestPool2d(nn.Module):
         def chosen(values: Tensor) -> Tensor:
             return values.flatten(2).gather(2, index.flatten(2)).reshape(shape)
 
-        return Fired(chosen(fired.fired_at), chosen(fired.last), chosen(fired.peak))
+        peak = chosen(fired.peak)
+        return Fired(chosen(fired.fired_at), peak, peak)

@@ -56,41 +56,54 @@ class OneSpikeObjective(nn.Module):
     ----------
     network : OneSpikeNetwork
     aim : Aim
+
+    Attributes
+    ----------
+    figures : dict of Tensor, () by name
+        For the log, of the batch that last went forward: "train_accuracy", the share of samples whose label has the
+        most evidence where they are stopped, or is the first to fire (a tie may count).
     """
 
     def __init__(self, network: OneSpikeNetwork, aim: Aim) -> None:
         super().__init__()
         self.network, self.aim = network, aim
-        self.figures: dict[str, Tensor] = {}  # nothing for the log but the loss
+        self.figures: dict[str, Tensor] = {}
 
     def encode(self, x: Array | Recordings, index: Array, coding: InputCoding) -> Tensor:
         """Turn samples (B, c, h, w) float32 0…1 into the step of each line's spike: float (B, n)."""
         if isinstance(x, Recordings):
             remedy = "choose a data set of pixels, or train populations of LIF neurons (method stl)"
             raise OptionError("input", "is of recordings, in which a line spikes more than once", remedy)
-        fired_at = torch.from_numpy(coding.fires_at(x.reshape(len(x), -1), self.network.n_steps).astype(np.float32))
-        return fired_at.to(next(self.network.parameters()).device)
+        fired_at = coding.fires_at(x.reshape(len(x), -1), self.network.n_steps)
+        return torch.from_numpy(fired_at.astype(np.float32)).to(next(self.network.parameters()).device)
 
     def forward(self, encoded: Tensor, label: Tensor) -> Tensor:
         """Return the loss of a batch; label is int64 (B,)."""
         if self.aim.kind != "evidence":
             fired_at = self.network(encoded).fired_at
+            self._measure(-fired_at.detach(), label)
             wanted = target_times(
                 fired_at.detach(), label, kind=self.aim.kind, delta=self.aim.delta, n_steps=self.network.n_steps
             )
             return squared_error(fired_at, wanted)
         until, at_random = self._stops(encoded)
-        return self._evidence_loss(self.network.evidence(encoded, until), label, at_random)
+        evidence = self.network.evidence(encoded, until)
+        self._measure(evidence.detach(), label)
+        return self._evidence_loss(evidence, label, at_random)
+
+    def _measure(self, score: Tensor, label: Tensor) -> None:
+        self.figures = {"train_accuracy": (score.argmax(dim=1) == label).double().mean()}
 
     @torch.no_grad()
     def _stops(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
         """Return where each sample is stopped, and whether at random."""
         n_steps = self.network.n_steps
-        decided = self.network(encoded).fired_at.min(dim=1).values.clamp(max=n_steps - 1)
         draws = torch.rand(2, len(encoded))  # on the CPU, whose generator the loop seeds
         at_random = (draws[0] >= self.aim.at_decision).to(encoded.device)
-        chosen = (draws[1] * n_steps).floor().clamp(max=n_steps - 1).to(encoded.device)
-        return torch.where(at_random, chosen, decided).to(torch.int32), at_random
+        until = (draws[1] * n_steps).floor().clamp(max=n_steps - 1).to(encoded.device)
+        if not at_random.all():
+            until[~at_random] = self.network(encoded[~at_random]).fired_at.min(dim=1).values.clamp(max=n_steps - 1)
+        return until.to(torch.int32), at_random
 
     def _evidence_loss(self, evidence: Tensor, label: Tensor, at_random: Tensor) -> Tensor:
         aim = self.aim

@@ -58,7 +58,7 @@ def train(settings, data, folder):
     [
         ("12", "loihi1", 24),
         ("12", "loihi1", 80),
-        ("6c3 mp2 8", "loihi1", 80),
+        ("6c3 mp2 8 do0.2", "loihi1", 80),
         ("6c3 mp2 8", "loihi2", 24),
         ("3c3 4c5/2", "loihi1", 24),
         ("3c3 4c5/2", "generic4", 24),
@@ -67,15 +67,16 @@ def train(settings, data, folder):
         ("", "generic", 100),
     ],
 )
-def test_trained_lowered_and_run_they_are_the_same(layers, chip, n_steps, data):
+def test_trained_lowered_and_run_they_are_the_same(layers, chip, n_steps, data, tmp_path):
     bits = 4 if chip == "generic4" else None
     settings = recipe(
         network={"layers": layers},
         coding={"n_steps": n_steps},
         quantization={"chip": chip.rstrip("4"), "weight_bits": bits},
+        training={"epochs": 1},
     )
     run = TrainingRun(settings, data)
-    run._epoch(0, lambda *_: None)
+    run.train(tmp_path, lambda *_: None, test=False)
     network, profile = run.network, load_chip(chip.rstrip("4"), weight_bits=bits)
     graph, report = quantize(
         lower_network(network, n_steps=n_steps, coding=CODING, readout=readout_of(settings)), profile
@@ -137,11 +138,11 @@ def test_same_seed_same_bits(data, tmp_path):
     assert first != other
 
 
-def test_the_last_batch_counts(data):
+def test_the_last_batch_counts(data, tmp_path):
     # 75 samples less 15 for validation in batches of 16: 16 + 16 + 16 + 12, none dropped.
-    run, sizes = TrainingRun(recipe(), data), []
+    run, sizes = TrainingRun(recipe(training={"epochs": 1}), data), []
     run.objective.register_forward_pre_hook(lambda _, arguments: sizes.append(len(arguments[1])))
-    run._epoch(0, lambda *_: None)
+    run.train(tmp_path, lambda *_: None, test=False)
     assert sizes == [16, 16, 16, 12]
 
 
@@ -165,6 +166,8 @@ def test_a_shipped_recipe_learns_from_a_few_batches(name):
     [
         ({"coding": {"kind": "rate"}}, "needs coding 'first_spike'"),
         ({"network": {"layers": "8rec"}}, "no recurrent layers"),
+        ({"network": {"layers": "mp2 do0.5"}}, "follows it"),
+        ({"training": {"additions_weight": 0.1}}, "no additions_weight"),
         ({"network": {"rule": "causal"}}, "use margin with evidence"),
         ({"network": {"weights": "positive"}}, "need 2 sums"),
     ],
