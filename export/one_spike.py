@@ -37,14 +37,14 @@ def one_spike(graph: Graph, chip: Chip) -> tuple[Graph, dict[str, str]]:
         pause = chip.refractory_steps.maximum
         if graph.n_steps <= pause:
             populations[name] = replace(population, max_spikes=0, refractory_steps=pause)
-            done[name] = f"max_spikes = 1 → refractory_steps = {pause}, which outlasts the window"
+            done[name] = f"max_spikes → refractory_steps = {pause}"
             continue
         inhibition = _inhibition(graph, name, population, chip)
         if inhibition is not None:
             populations[name] = replace(population, max_spikes=0)
             projections[f"{name}_to_itself"] = inhibition
             size = fixed.shift(int(inhibition.weight), inhibition.weight_exp)
-            done[name] = f"max_spikes = 1 → each spike inhibits its neuron by {-size}, more than can still arrive"
+            done[name] = f"max_spikes → spikes inhibit their neurons by {-size}"
     return replace(graph, populations=populations, projections=projections), done
 
 

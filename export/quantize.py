@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -194,7 +194,8 @@ class PopulationError:
     Those of the decays are shares of the state, per step.
 
     `folded` says that thresholds per neuron or channel were moved into the weights; `parts` is the number of
-    populations that it was split into, each of neurons that are alike in what the chip shares.
+    populations that it was split into, each of neurons that are alike in what the chip shares; `one_spike` says what
+    keeps neurons from a second spike where the chip counts none (see one_spike.py).
     """
 
     threshold_error: float
@@ -203,22 +204,23 @@ class PopulationError:
     decay_v_error: float
     folded: bool
     parts: int = 1
+    one_spike: str = ""
 
     @property
     def rewrite(self) -> str:
-        """What was rewritten, exactly, because the chip shares it; "" if nothing was."""
+        """What was rewritten, exactly, because the chip shares or lacks it; "" if nothing was."""
         said = ["thresholds folded into weights"] if self.folded else []
-        return ", ".join(said + ([f"split into {self.parts} populations"] if self.parts > 1 else []))
+        said += [f"split into {self.parts} populations"] if self.parts > 1 else []
+        return ", ".join(said + ([self.one_spike] if self.one_spike else []))
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizationReport:
-    """Everything that `quantize` changed, node by node; `rewrites` are exact (see one_spike.py)."""
+    """Everything that `quantize` changed, node by node."""
 
     chip: str
     projections: dict[str, ProjectionError]
     populations: dict[str, PopulationError]
-    rewrites: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
@@ -282,12 +284,12 @@ def quantize(graph: FloatGraph, chip: Chip, *, fit_clip: bool = False) -> tuple[
     integer, rewrites = one_spike(integer, chip)
     integer, parts = split_populations(integer, chip)
     require_legal(integer, chip)
+    for name, done in rewrites.items():
+        population_errors[name] = replace(population_errors[name], one_spike=done)
     for name, of in parts.items():
         population_errors[name] = replace(population_errors[name], parts=len(of))
     ordered = {name: projection_errors[name] for name in graph.projections}
-    return integer, QuantizationReport(
-        chip=chip.name, projections=ordered, populations=population_errors, rewrites=rewrites
-    )
+    return integer, QuantizationReport(chip=chip.name, projections=ordered, populations=population_errors)
 
 
 def weight_bits_of(chip: Chip) -> int:
