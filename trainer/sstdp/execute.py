@@ -24,7 +24,7 @@ from spikegraph.trainer.sstdp.network import OneSpikeNetwork
 
 @torch.no_grad()
 def execute(network: OneSpikeNetwork, graph: Graph, rasters: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
-    """Run a window through the training forward pass.
+    """Run a window through the training forward pass, as it is used after training.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def execute(network: OneSpikeNetwork, graph: Graph, rasters: Mapping[str, Array]
     """
     raster = torch.from_numpy(np.asarray(rasters["input"])).to(next(network.parameters()).device)
     fired_at = _times(raster)
-    fired = network.run(fired_at.float())
+    fired = network.eval().run(fired_at.float())
     image = fired_at.reshape(len(fired_at), *network.input_image)
     times = [image, *(layer.fired_at for layer in fired.values())]
     states = {}

@@ -77,7 +77,7 @@ def test_trained_lowered_and_run_they_are_the_same(layers, chip, n_steps, data, 
     )
     run = TrainingRun(settings, data)
     run.train(tmp_path, lambda *_: None, test=False)
-    network, profile = run.network, load_chip(chip.rstrip("4"), weight_bits=bits)
+    network, profile = run.network.train(), load_chip(chip.rstrip("4"), weight_bits=bits)
     graph, report = quantize(
         lower_network(network, n_steps=n_steps, coding=CODING, readout=readout_of(settings)), profile
     )
@@ -86,6 +86,7 @@ def test_trained_lowered_and_run_they_are_the_same(layers, chip, n_steps, data, 
     verification = verify(graph, rasters, {"torch": lambda g, r: execute(network, g, r), "native": native})
     assert verification.identical, str(verification)
     result = simulate(graph, [(x, label, index)], until="decision")
+    run.objective.eval()
     decision = run.objective.decide(run.objective.encode(data.test.x, index, CODING))
     assert np.array_equal(decision.predicted, result.predicted)
     assert np.array_equal(decision.decided, result.decided)
