@@ -6,23 +6,21 @@ state; and lower.py, which writes the graph.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial, reduce
-from math import prod
-from typing import Any
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from spikegraph.export.chips import Chip
 from spikegraph.export.connectivity import Shape
-from spikegraph.export.errors import GraphError, Problem
-from spikegraph.export.fixed import ALIGN_BITS, STATE_HALF
+from spikegraph.export.fixed import ALIGN_BITS
 from spikegraph.export.quantize import FEW_BITS, least_error_clip, weight_bits_of
-from spikegraph.trainer.exact import dtype_for, exact_conv2d, exact_linear, largest_sum
+from spikegraph.trainer.currents import drops, each_step, gathered, largest_sum_of, rounded, through
+from spikegraph.trainer.exact import dtype_for
 from spikegraph.trainer.fold import folded, unfolded, window_size
+from spikegraph.trainer.legal import common_dt, require_room, require_ungraded
 from spikegraph.trainer.neurons import Decays, Window, float_window, integer_window, lif
 from spikegraph.trainer.quantizers import (
     QuantizedPopulation,
@@ -31,7 +29,7 @@ from spikegraph.trainer.quantizers import (
     fold_shared_threshold,
     quantize_population,
 )
-from spikegraph.trainer.trace import INPUT, Branch, Node, Route, trace
+from spikegraph.trainer.trace import INPUT, Branch, Node, trace
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,9 +92,9 @@ class SpikingNetwork(nn.Module):
         self.input_shape = tuple(input_shape)
         traced = trace(module, self.input_shape)
         self.nodes, self.outputs = {node.name: node for node in traced.nodes}, traced.outputs
-        self.dt = _common_dt(self.nodes)
+        self.dt = common_dt(self.nodes)
         if largest_input > 1:
-            _require_ungraded(self.nodes)
+            require_ungraded(self.nodes)
         self.compute_in(chip)
         self.clip_shares, self._clipped_for = nn.ParameterDict(), chip
         self.fit_clips()
@@ -104,7 +102,7 @@ class SpikingNetwork(nn.Module):
     def compute_in(self, chip: Chip | None) -> None:
         """Compute in a chip's integers from now on, or in floats again; `GraphError` if its pools would overflow."""
         if chip is not None:
-            _require_room(self.nodes, chip)
+            require_room(self.nodes, chip)
         self.chip = chip
 
     @torch.no_grad()
@@ -144,7 +142,7 @@ class SpikingNetwork(nn.Module):
         for name, node in self.nodes.items():
             pool = node.branches[0].synapse
             if isinstance(pool, nn.MaxPool2d) and name not in self.outputs:  # what its relays compute, in less time
-                spikes[name] = _each_step(pool, self._gathered(node.branches[0].routes, spikes))
+                spikes[name] = each_step(pool, gathered(node.branches[0].routes, spikes, training=self.training))
                 continue
             a, dynamics = self._arriving(node, spikes), node.neurons.dynamics
             spikes[name], v = lif(
@@ -195,14 +193,14 @@ class SpikingNetwork(nn.Module):
     def _float_sums(self, node: Node, spikes: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         sums, biases = [], [torch.zeros(())]
         for branch in node.branches:
-            arriving = self._gathered(branch.routes, spikes)
+            arriving = gathered(branch.routes, spikes, training=self.training)
             if self.training and branch.norm is not None:
                 own = unfolded(branch, self.largest_input)
-                currents = _through(branch, arriving, own.weight) + broadcastable(own.bias, node.shape)
+                currents = through(branch, arriving, own.weight) + broadcastable(own.bias, node.shape)
                 sums.append(torch.stack([branch.norm(step) for step in currents]))  # the statistics of each step
             else:
                 synapses = folded(branch, self.largest_input)
-                sums.append(_through(branch, arriving, synapses.weight))
+                sums.append(through(branch, arriving, synapses.weight))
                 biases.append(synapses.bias)
         return reduce(torch.add, sums), reduce(torch.add, biases)
 
@@ -210,10 +208,10 @@ class SpikingNetwork(nn.Module):
         sums, bound = [], 0.0
         for branch, weight in zip(node.branches, weights, strict=False):  # recurrent weights come last
             largest = self._largest(branch)
-            sums.append(_through(branch, self._gathered(branch.routes, spikes), weight, largest))
-            bound += _largest_sum(branch, weight, largest)
+            sums.append(through(branch, gathered(branch.routes, spikes, training=self.training), weight, largest))
+            bound += largest_sum_of(branch, weight, largest)
         x = sums[0] if len(sums) == 1 else reduce(torch.add, [each.to(dtype_for(bound)) for each in sums])
-        return _rounded(x) if self.training and any(_drops(branch) for branch in node.branches) else x
+        return rounded(x) if self.training and any(drops(branch) for branch in node.branches) else x
 
     def _quantized(self, node: Node, chip: Chip) -> QuantizedPopulation:
         bias = reduce(torch.add, [folded(branch, self.largest_input).bias for branch in node.branches])
@@ -246,106 +244,3 @@ class SpikingNetwork(nn.Module):
         """Largest magnitude that arrives at the synapses of a branch."""
         each = (window_size(r) * (self.largest_input if r.source == INPUT else 1) for r in branch.routes)
         return sum(each)
-
-    def _gathered(self, routes: tuple[Route, ...], spikes: Mapping[str, Tensor]) -> Tensor:
-        return reduce(torch.add, [self._passed(route, spikes[route.source]) for route in routes])
-
-    def _passed(self, route: Route, s: Tensor) -> Tensor:
-        for module in route.path:
-            if isinstance(module, nn.Flatten):
-                s = s.flatten(2)
-            elif isinstance(module, nn.AvgPool2d):  # as sums: folded synapses are per spike
-                s = _each_step(_sum_pool(module), s)
-            elif self.training:  # dropout: the same neurons in every step of the window
-                s = s * module(torch.ones_like(s[0]))
-        return s
-
-
-def _common_dt(nodes: Mapping[str, Node]) -> float:
-    """Return the seconds per step, which all populations share; relays have no time constants, and take any."""
-    own = {
-        name: node.neurons.dt for name, node in nodes.items() if not isinstance(node.branches[0].synapse, nn.MaxPool2d)
-    }
-    if len(set(own.values())) > 1:
-        what = f"have different steps: {', '.join(f'{name} {dt} s' for name, dt in own.items())}"
-        raise GraphError([Problem(where="populations", what=what, remedy="give all LIF the same dt")])
-    return next(iter(own.values()), 1e-3)
-
-
-def _require_ungraded(nodes: Mapping[str, Node]) -> None:
-    """Refuse graded input where only spikes of one size can go."""
-    for name, node in nodes.items():
-        for branch in node.branches:
-            sources = {route.source for route in branch.routes}
-            if INPUT not in sources:
-                continue
-            if isinstance(branch.synapse, nn.MaxPool2d):
-                remedy = "put neurons (LIF) before nn.MaxPool2d, or use another coding"
-                raise GraphError([Problem(where=name, what="pools graded input by its maximum", remedy=remedy)])
-            if len(sources) > 1:
-                remedy = "give each synapses of its own, or use another coding"
-                raise GraphError([Problem(where=name, what="adds graded input to spikes", remedy=remedy)])
-
-
-def _require_room(nodes: Mapping[str, Node], chip: Chip) -> None:
-    """Refuse windows of max pooling whose spikes, by the chip's largest weight, are more than u holds."""
-    for name, node in nodes.items():
-        pool = node.branches[0].synapse
-        if isinstance(pool, nn.MaxPool2d):
-            kernel: Any = pool.kernel_size
-            if prod(kernel) * chip.weight.format.largest << ALIGN_BITS >= STATE_HALF:
-                what = f"pools {prod(kernel)} spikes, which overflow with weights of up to {chip.weight.maximum}"
-                remedy = "use weights of fewer bits, or a smaller kernel"
-                raise GraphError([Problem(where=name, what=what, remedy=remedy)])
-
-
-def _drops(branch: Branch) -> bool:
-    return any(isinstance(module, nn.Dropout | nn.Dropout2d) for route in branch.routes for module in route.path)
-
-
-def _rounded(x: Tensor) -> Tensor:
-    """Bring input sums back to whole numbers that dropout has scaled, gradients passed straight through."""
-    return x + (x.round() - x).detach()
-
-
-def _each_step(function: Callable[[Tensor], Tensor], s: Tensor) -> Tensor:
-    """Apply what knows no time to every step of a window (T, B, …) at once."""
-    flat = function(s.flatten(0, 1))
-    return flat.view(*s.shape[:2], *flat.shape[1:])
-
-
-def _sum_pool(pool: nn.AvgPool2d | nn.MaxPool2d) -> Callable[[Tensor], Tensor]:
-    return partial(
-        functional.avg_pool2d,
-        kernel_size=pool.kernel_size,
-        stride=pool.stride,
-        padding=pool.padding,
-        divisor_override=1,
-    )
-
-
-def _through(branch: Branch, s: Tensor, weight: Tensor, largest: int | None = None) -> Tensor:
-    """Input sums of the synapses of a branch; without rounding if the largest magnitude in s is given."""
-    synapse = branch.synapse
-    if isinstance(synapse, nn.Linear):
-        return functional.linear(s, weight) if largest is None else exact_linear(s, weight, largest)
-    if isinstance(synapse, nn.Conv2d):
-        names = ("stride", "padding", "dilation", "groups")
-        geometry: dict[str, Any] = {name: getattr(synapse, name) for name in names}
-        if largest is None:
-            return _each_step(lambda step: functional.conv2d(step, weight, **geometry), s)
-        return _each_step(lambda step: exact_conv2d(step, weight, largest, **geometry), s)
-    if isinstance(synapse, nn.MaxPool2d):
-        s = _each_step(_sum_pool(synapse), s)
-    if largest is None:
-        return s * weight
-    dtype = dtype_for(_largest_sum(branch, weight, largest))
-    return s.to(dtype) * weight.to(dtype)
-
-
-def _largest_sum(branch: Branch, weight: Tensor, largest: int) -> float:
-    """Return a bound on the input sums of a branch whose inputs are at most `largest`."""
-    if isinstance(branch.synapse, nn.Linear | nn.Conv2d):
-        return largest_sum(weight, largest)
-    window: Any = branch.synapse.kernel_size if isinstance(branch.synapse, nn.MaxPool2d) else (1,)
-    return float(weight.detach().abs().max()) * largest * int(prod(window))

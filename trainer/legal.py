@@ -1,0 +1,52 @@
+"""What a traced network must hold before it runs: one step for all, graded input only where it can go, room in u."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
+from torch import nn
+
+from spikegraph.export.chips import Chip
+from spikegraph.export.errors import GraphError, Problem
+from spikegraph.export.fixed import ALIGN_BITS, STATE_HALF
+from spikegraph.trainer.trace import INPUT, Node
+
+
+def common_dt(nodes: Mapping[str, Node]) -> float:
+    """Return the seconds per step, which all populations share; relays have no time constants, and take any."""
+    own = {
+        name: node.neurons.dt for name, node in nodes.items() if not isinstance(node.branches[0].synapse, nn.MaxPool2d)
+    }
+    if len(set(own.values())) > 1:
+        what = f"have different steps: {', '.join(f'{name} {dt} s' for name, dt in own.items())}"
+        raise GraphError([Problem(where="populations", what=what, remedy="give all LIF the same dt")])
+    return next(iter(own.values()), 1e-3)
+
+
+def require_ungraded(nodes: Mapping[str, Node]) -> None:
+    """Refuse graded input where only spikes of one size can go."""
+    for name, node in nodes.items():
+        for branch in node.branches:
+            sources = {route.source for route in branch.routes}
+            if INPUT not in sources:
+                continue
+            if isinstance(branch.synapse, nn.MaxPool2d):
+                remedy = "put neurons (LIF) before nn.MaxPool2d, or use another coding"
+                raise GraphError([Problem(where=name, what="pools graded input by its maximum", remedy=remedy)])
+            if len(sources) > 1:
+                remedy = "give each synapses of its own, or use another coding"
+                raise GraphError([Problem(where=name, what="adds graded input to spikes", remedy=remedy)])
+
+
+def require_room(nodes: Mapping[str, Node], chip: Chip) -> None:
+    """Refuse windows of max pooling whose spikes, by the chip's largest weight, are more than u holds."""
+    for name, node in nodes.items():
+        pool = node.branches[0].synapse
+        if isinstance(pool, nn.MaxPool2d):
+            kernel: Any = pool.kernel_size
+            if prod(kernel) * chip.weight.format.largest << ALIGN_BITS >= STATE_HALF:
+                what = f"pools {prod(kernel)} spikes, which overflow with weights of up to {chip.weight.maximum}"
+                remedy = "use weights of fewer bits, or a smaller kernel"
+                raise GraphError([Problem(where=name, what=what, remedy=remedy)])
