@@ -119,7 +119,7 @@ def shared_scale(
         return (smallest if smallest > 0 else 1.0), [0 for _ in scales]
     least = max(max(positive) / (1 << weight_exp.maximum), smallest)
     base = max(min(positive), least)
-    while base > largest and base / 2 >= least:  # a weight of few bits may be larger than the threshold
+    while largest < base < math.inf and base / 2 >= least:  # a weight of few bits may be larger than the threshold
         base = base / 2
     exponents = []
     for scale in scales:

@@ -735,3 +735,9 @@ def test_what_the_chip_cannot_hold_is_refused(change: dict[str, Any], says: str)
 def test_an_illegal_float_graph_is_refused() -> None:
     with pytest.raises(GraphError, match=r"weight has shape \(3, 6\), expected \(4, 6\)"):
         quantize(net(dense(np.ones((3, 6)))), CHIPS["loihi1"])
+
+
+def test_infinite_weights_end() -> None:
+    """A training that blew up: the scale is infinite, and the search for it ends all the same."""
+    base, exponents = shared_scale([np.float32(np.inf)], load_chip("loihi1").weight_exp.format, np.float32(0), 1.0)
+    assert (base, exponents) == (np.inf, [0])
