@@ -221,8 +221,6 @@ class OneSpikeRecipe(Recipe):
     def _lines_spike_once(self) -> Self:
         if self.coding.kind != "first_spike":
             raise ValueError(f"method 'sstdp' needs coding 'first_spike', and this one is {self.coding.kind!r}")
-        if self.training.additions_weight:
-            raise ValueError("method 'sstdp' has no additions_weight: v_threshold and urgency say how soon it decides")
         return self
 
     @model_validator(mode="after")
