@@ -169,7 +169,7 @@ def test_a_shipped_recipe_learns_from_a_few_batches(name):
         ({"coding": {"kind": "rate"}}, "needs coding 'first_spike'"),
         ({"network": {"layers": "8rec"}}, "no recurrent layers"),
         ({"network": {"layers": "mp2 do0.5"}}, "follows it"),
-        ({"training": {"additions_weight": 0.1}}, "no additions_weight"),
+        ({"training": {"additions_weight": 0.1}}, "additions_weight = .* is for methods stl, sl and tl"),
         ({"network": {"rule": "causal"}}, "use margin with evidence"),
         ({"network": {"weights": "positive"}}, "need 2 sums"),
     ],
