@@ -92,10 +92,11 @@ def quantize_population(
     if are_folded:
         bias = broadcastable(bias, shape) / broadcastable(v_threshold, shape)
         v_threshold = torch.ones((), dtype=bias.dtype, device=bias.device)
+    shares = clip_shares or [None] * len(weights)
     # A GPU divides by a Python number as a product with its reciprocal, which may be a bit off; a CPU does divide.
     scales = [
         weight_scale(weight.detach().abs().max().cpu(), chip.weight.format, clip_of(weight, share).cpu())
-        for weight, share in zip(weights, clip_shares or [None] * len(weights), strict=True)
+        for weight, share in zip(weights, shares, strict=True)
     ]
     largest_threshold, largest_bias = (tensor.detach().abs().max().cpu() for tensor in (v_threshold, bias))
     smallest = smallest_scale(largest_threshold, largest_bias, chip)
@@ -105,8 +106,8 @@ def quantize_population(
     mant, exp = quantize_bias(bias.detach(), scale.detach(), chip.bias_mant.format, chip.bias_exp.format)
     return QuantizedPopulation(
         weights=[
-            _quantized_weight(weight, scale * (1 << exponent), chip) * (1 << exponent)
-            for weight, exponent in zip(weights, exponents, strict=True)
+            _quantized_weight(weight, scale * (1 << exponent), chip, clipped=share is not None) * (1 << exponent)
+            for weight, exponent, share in zip(weights, exponents, shares, strict=True)
         ],
         threshold_mant=_straight_through(
             v_threshold / scale,
@@ -139,10 +140,12 @@ def clip_of(weight: Tensor, share: Tensor | None) -> Tensor:
     return largest if share is None else share.clamp(_LEAST_SHARE, 1) * largest
 
 
-def _quantized_weight(weight: Tensor, scale: Tensor, chip: Chip) -> Tensor:
-    limit = chip.weight.format
-    # What is clipped does not move; and the scale learns from what is (Esser et al., ICLR 2020: learned step size).
-    exact = (weight / scale).clamp(limit.minimum, limit.maximum)
+def _quantized_weight(weight: Tensor, scale: Tensor, chip: Chip, *, clipped: bool) -> Tensor:
+    limit, exact = chip.weight.format, weight / scale
+    if (
+        clipped
+    ):  # what is cut off does not move, and the clip learns from it (Esser et al., ICLR 2020: learned step size)
+        exact = exact.clamp(limit.minimum, limit.maximum)
     return _straight_through(exact, quantize_weight(weight.detach(), scale.detach(), limit))
 
 
