@@ -7,9 +7,7 @@ torch's own, as many as `torch.get_num_threads()`, where torch brings GNU OpenMP
 from __future__ import annotations
 
 import ctypes
-import warnings
 from functools import cache
-from importlib import import_module
 
 import torch
 from torch import Tensor
@@ -17,6 +15,7 @@ from torch import Tensor
 from spikegraph.export.fixed import DECAY_ONE
 from spikegraph.hwsim.kernel import structure
 from spikegraph.trainer.dynamics import Decays, Dynamics, Gradients, Wanted, Window
+from spikegraph.trainer.extension import load
 from spikegraph.trainer.surrogate import SURROGATES
 
 _RESETS = ("zero", "subtract", "none")  # as numbered in _window.c
@@ -35,19 +34,8 @@ _Window = structure(
 @cache
 def library() -> ctypes.CDLL | None:
     """Load the compiled part; None, with one warning, where there is none: window.py computes the same, slower."""
-    remedy = "install a C compiler, then `pip install --force-reinstall --no-deps` this package again"
-    try:
-        path = import_module("spikegraph.trainer._window").__file__
-        compiled = ctypes.CDLL(str(path))
-        compiled.sg_window_size.restype = ctypes.c_int64
-        if compiled.sg_window_size() == ctypes.sizeof(_Window):
-            return compiled
-        reason = f"{path} is from another version"
-    except ImportError as error:
-        reason = str(error)
-    message = f"training is several times slower: the compiled part of its neurons is missing ({reason}); {remedy}"
-    warnings.warn(message, RuntimeWarning, stacklevel=2)
-    return None
+    without = "training is several times slower: the compiled part of its neurons"
+    return load("spikegraph.trainer._window", _Window, "sg_window_size", without=without)
 
 
 @cache

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from spikegraph.trainer import compiled
+from spikegraph.trainer import compiled, extension
 from spikegraph.trainer import window as definition
 from spikegraph.trainer.dynamics import Decays, Dynamics, Wanted
 from spikegraph.trainer.neurons import lif
@@ -189,7 +189,7 @@ def test_without_a_compiler_it_warns_once_and_computes_the_same(reload, monkeypa
     arguments = (x, torch.tensor(0.5), torch.zeros(()), decays, Dynamics())
     expected = lif(*arguments, integer=False)
     reload.cache_clear()
-    monkeypatch.setattr(compiled, "import_module", missing)
+    monkeypatch.setattr(extension, "import_module", missing)
     with pytest.warns(RuntimeWarning, match=r"is missing \(No module named .*_window'\); install a C compiler"):
         found = lif(*arguments, integer=False)
     with warnings.catch_warnings():

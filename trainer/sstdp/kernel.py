@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -15,6 +13,7 @@ from torch.nn import functional
 
 from spikegraph.export.fixed import ALIGN_BITS, STATE_MAX
 from spikegraph.hwsim.kernel import structure
+from spikegraph.trainer.extension import load
 from spikegraph.trainer.sstdp.geometry import Geometry
 from spikegraph.trainer.sstdp.window import Window
 
@@ -29,20 +28,13 @@ _Layer = structure(
 @cache
 def library() -> ctypes.CDLL | None:
     """Load the compiled part; None, with one warning, where there is none: the definition computes the same, slower."""
-    remedy = "install a C compiler, then `pip install --force-reinstall --no-deps` this package again"
-    try:
-        path = import_module("spikegraph.trainer.sstdp._kernel").__file__
-        compiled = ctypes.CDLL(str(path))
-        for name in ("layer_size", "forward_float", "forward_whole", "forward_aligned", "pairs", "back"):
-            getattr(compiled, f"sg_{name}").restype = ctypes.c_int64
-        if compiled.sg_layer_size() == ctypes.sizeof(_Layer):
-            return compiled
-        reason = f"{path} is from another version"
-    except (ImportError, AttributeError) as error:
-        reason = str(error)
-    message = f"training is many times slower: the compiled part of one-spike layers is missing ({reason}); {remedy}"
-    warnings.warn(message, RuntimeWarning, stacklevel=2)
-    return None
+    return load(
+        "spikegraph.trainer.sstdp._kernel",
+        _Layer,
+        "sg_layer_size",
+        returns=("sg_forward_float", "sg_forward_whole", "sg_forward_aligned", "sg_pairs", "sg_back"),
+        without="training is many times slower: the compiled part of one-spike layers",
+    )
 
 
 @cache
