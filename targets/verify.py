@@ -6,7 +6,7 @@ every population, and u and v where it can. The command line turns a difference 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,17 +16,9 @@ from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import DataError, OptionError, SpikegraphError, TargetError
 from spikegraph.export.graph import Graph
 from spikegraph.export.order import topological_order
-from spikegraph.hwsim.native import run_native
 from spikegraph.hwsim.program import compile_program
 from spikegraph.hwsim.rasters import checked_samples
-from spikegraph.hwsim.reference import run_reference
-from spikegraph.hwsim.simulate import Engine
-
-Execution = Mapping[
-    str, Mapping[str, Array]
-]  # population → "s", "u", "v" → (T, B, *shape), in the population's own time
-Place = Callable[[Graph, Mapping[str, Array]], Execution]
-ORDER = ("u", "v", "s")  # within a step u is computed first, so the first that differs is nearest to the cause
+from spikegraph.targets.places import PLACES, VARIABLES, Execution, Place, reference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,31 +139,6 @@ class Verification:
         return {"identical": self.identical, "places": places, "refusals": refusals}
 
 
-def reference(graph: Graph, rasters: Mapping[str, Array]) -> Execution:
-    """Run a graph in the reference engine."""
-    return _run_in(run_reference, graph, rasters)
-
-
-def native(graph: Graph, rasters: Mapping[str, Array]) -> Execution:
-    """Run a graph in the native engine."""
-    return _run_in(run_native, graph, rasters)
-
-
-def _run_in(engine: Engine, graph: Graph, rasters: Mapping[str, Array]) -> Execution:
-    traces = engine(compile_program(graph), rasters, list(graph.populations)).traces
-    return {name: {variable: getattr(traces[name], variable) for variable in ORDER} for name in graph.populations}
-
-
-def lava(graph: Graph, rasters: Mapping[str, Array]) -> Execution:
-    """Run a graph in Lava's bit-accurate process models."""
-    from spikegraph.targets.lava.run import run_lava
-
-    return run_lava(graph, rasters)
-
-
-PLACES: dict[str, Place] = {"reference": reference, "native": native, "lava": lava}
-
-
 def verify(graph: Graph, rasters: Mapping[str, Array], places: Mapping[str, Place]) -> Verification:
     """Compare places with the reference engine on the same input.
 
@@ -218,7 +185,7 @@ def _require_complete(place: str, execution: Execution, definition: Execution) -
             raise TargetError(place, f"returned no spikes of population {name}", remedy)
         for variable, array in execution[name].items():
             if variable not in traces:
-                raise TargetError(place, f"returned {name}.{variable}, which is none of {', '.join(ORDER)}", remedy)
+                raise TargetError(place, f"returned {name}.{variable}, which is none of {', '.join(VARIABLES)}", remedy)
             if np.shape(array) != traces[variable].shape:
                 what = f"returned {name}.{variable} of shape {np.shape(array)}, expected {traces[variable].shape}"
                 raise TargetError(place, what, remedy)
@@ -230,7 +197,7 @@ def _compare(
     n_compared, n_different = 0, 0
     first: tuple[tuple[int, ...], Difference] | None = None
     for position, name in enumerate(order):
-        for rank, variable in enumerate(ORDER):
+        for rank, variable in enumerate(VARIABLES):
             if variable not in execution[name]:
                 continue
             got, expected = np.asarray(execution[name][variable]), definition[name][variable]

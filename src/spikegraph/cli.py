@@ -24,6 +24,7 @@ from spikegraph.export.errors import OptionError, SpikegraphError
 from spikegraph.export.hdf5 import graph_checksum
 from spikegraph.hwsim.cost import cost_of
 from spikegraph.hwsim.profile import load_profile, profile_names
+from spikegraph.targets.builders import BUILDERS
 from spikegraph.trainer.memory import keep_freed_memory
 
 _TERMINAL = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
@@ -425,7 +426,7 @@ def cost(run: Path, profile: str, against: Path | None, as_json: bool) -> None:
 
 @main.command()
 @click.argument("graph", type=_path)
-@click.option("--target", required=True, help="What to build for: lava.")
+@click.option("--target", required=True, help=f"What to build for: {', '.join(BUILDERS)}.")
 @click.option("-o", "--out", required=True, type=_path, help="Folder for what is built.")
 @_json
 def build(graph: Path, target: str, out: Path, as_json: bool) -> None:

@@ -19,7 +19,7 @@ from spikegraph.export.bounds import Bounds, bounds
 from spikegraph.export.check import problems
 from spikegraph.export.chips import load_chip
 from spikegraph.export.container import container_kind
-from spikegraph.export.errors import FileFormatError, GraphError, OptionError, Problem, TargetError
+from spikegraph.export.errors import FileFormatError, GraphError, OptionError, Problem
 from spikegraph.export.float_graph import FloatGraph
 from spikegraph.export.graph import Graph
 from spikegraph.export.hdf5 import graph_checksum
@@ -36,7 +36,9 @@ from spikegraph.hwsim.run import Run
 from spikegraph.hwsim.run_file import load_run, require_run_suffix
 from spikegraph.hwsim.simulate import rasters_of, samples_per_batch
 from spikegraph.hwsim.simulate import simulate as simulate_samples
-from spikegraph.targets.verify import PLACES, Place, Verification
+from spikegraph.targets.builders import build as build_graph
+from spikegraph.targets.places import PLACES, Place
+from spikegraph.targets.verify import Verification
 from spikegraph.targets.verify import verify as verify_places
 from spikegraph.trainer.data import load_data, load_split, parse_noise
 
@@ -44,7 +46,6 @@ if TYPE_CHECKING:
     from spikegraph.export.connectivity import Array
 
 Progress = Callable[[str, int, int], None]
-TARGETS = ("lava",)
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -433,12 +434,7 @@ def _input_shape(graph: Graph) -> tuple[int, ...]:
 
 def build(path: str | Path, out: str | Path, *, target: str) -> dict[str, Any]:
     """Build a graph file for a target into the folder `out`; return the build report."""
-    graph = load_integer(path)
-    if target not in TARGETS:
-        raise TargetError(f"target {target!r}", "is not known", f"choose one of {', '.join(TARGETS)}")
-    from spikegraph.targets.lava.folder import build_lava
-
-    return build_lava(graph, out).report()
+    return build_graph(load_integer(path), out, target)
 
 
 def verify(

@@ -13,7 +13,8 @@ from spikegraph.export.split import split_populations
 from spikegraph.hwsim.program import compile_program
 from spikegraph.hwsim.reference import run_reference
 from spikegraph.targets.lava import LavaRefusalError, plan_lava, run_lava
-from spikegraph.targets.verify import PLACES, verify
+from spikegraph.targets.places import PLACES
+from spikegraph.targets.verify import verify
 
 pytestmark = pytest.mark.usefixtures("lava_nc")
 

@@ -7,7 +7,8 @@ import pytest
 
 from spikegraph.export.errors import DataError, OptionError, TargetError
 from spikegraph.export.passes import pipelined
-from spikegraph.targets.verify import PLACES, Comparison, Verification, reference, verify
+from spikegraph.targets.places import PLACES, reference
+from spikegraph.targets.verify import Comparison, Verification, verify
 
 
 @pytest.fixture
