@@ -136,6 +136,30 @@ def folds(kind: str, v_threshold: Any) -> bool:
     return own or bool(v_threshold.min() == v_threshold.max())
 
 
+def threshold_divisors(kinds: Sequence[str], v_threshold: Any, each: Any, chip: Chip) -> list[Any] | None:
+    """Return the thresholds that the weights of each projection into a population are divided by.
+
+    Parameters
+    ----------
+    kinds : sequence of str
+        Of the projections.
+    v_threshold : ndarray or Tensor
+        One, one for each channel, or one for each neuron of the population.
+    each : ndarray or Tensor
+        The same, as it stands beside the population's neurons.
+    chip : Chip
+
+    Returns
+    -------
+    list, or None
+        None if nothing is to be divided: one threshold serves all, the chip holds them all, or they cannot be folded.
+    """
+    divisors = [v_threshold if kind == "Conv2d" else each for kind in kinds]
+    if chip.threshold_mant.shared and v_threshold.ndim and all(map(folds, kinds, divisors)):
+        return divisors
+    return None
+
+
 def fold_threshold(kind: str, weight: Any, v_threshold: Any, indices: Any = None) -> Any:
     """Divide the synapses onto each neuron by its threshold, for chips whose populations share one threshold.
 
@@ -301,15 +325,13 @@ def _folded(
     population: FloatPopulation, incoming: dict[str, FloatProjection], chip: Chip
 ) -> tuple[dict[str, FloatProjection], FloatPopulation]:
     v_threshold = population.v_threshold
-    if not chip.threshold_mant.shared or v_threshold.ndim == 0:
-        return incoming, population
     each, bias = per_neuron(v_threshold, population.shape), per_neuron(population.bias, population.shape)
-    divisors = {name: v_threshold if p.kind == "Conv2d" else each for name, p in incoming.items()}
-    if not all(folds(p.kind, divisors[name]) for name, p in incoming.items()):
-        return incoming, population  # to be split
+    divisors = threshold_divisors([p.kind for p in incoming.values()], v_threshold, each, chip)
+    if divisors is None:  # populations that the chip cannot hold are split later
+        return incoming, population
     weights = {
-        name: fold_threshold(p.kind, p.weight, divisors[name], getattr(p, "indices", None))
-        for name, p in incoming.items()
+        name: fold_threshold(p.kind, p.weight, divisor, getattr(p, "indices", None))
+        for (name, p), divisor in zip(incoming.items(), divisors, strict=True)
     }
     folded = replace(population, v_threshold=np.ones((), v_threshold.dtype), bias=bias / each)
     return {name: replace(p, weight=weights[name]) for name, p in incoming.items()}, folded

@@ -209,27 +209,27 @@ class SpikingNetwork(nn.Module):
         for branch, weight in zip(node.branches, weights, strict=False):  # recurrent weights come last
             largest = self._largest(branch)
             sums.append(through(branch, gathered(branch.routes, spikes, training=self.training), weight, largest))
-            bound += largest_sum_of(branch, weight, largest)
+            if len(node.branches) > 1:
+                bound += largest_sum_of(branch, weight, largest)
         x = sums[0] if len(sums) == 1 else reduce(torch.add, [each.to(dtype_for(bound)) for each in sums])
         return rounded(x) if self.training and any(drops(branch) for branch in node.branches) else x
 
     def _quantized(self, node: Node, chip: Chip) -> QuantizedPopulation:
-        bias = reduce(torch.add, [folded(branch, self.largest_input).bias for branch in node.branches])
-        kinds, weights = self._synapses(node)
+        kinds, weights, bias = self._synapses(node)
         v_threshold, shares = node.neurons.positive_threshold(), self._shares(node, len(weights))
         return quantize_population(kinds, weights, v_threshold, bias, node.shape, chip, shares)
 
-    def _synapses(self, node: Node) -> tuple[list[str], list[Tensor]]:
-        """Kinds and weights of all that ends at a population; its recurrent synapses come last."""
+    def _synapses(self, node: Node) -> tuple[list[str], list[Tensor], Tensor]:
+        """Kinds and weights of all that ends at a population, recurrent synapses last; and the bias of them all."""
         synapses = [folded(branch, self.largest_input) for branch in node.branches]
         kinds: list[str] = [own.kind for own in synapses]
-        weights = [own.weight for own in synapses]
+        weights, bias = [own.weight for own in synapses], reduce(torch.add, [own.bias for own in synapses])
         if node.neurons.recurrent_weight is not None:
-            return [*kinds, "Dense"], [*weights, node.neurons.recurrent_weight]
-        return kinds, weights
+            return [*kinds, "Dense"], [*weights, node.neurons.recurrent_weight], bias
+        return kinds, weights, bias
 
     def _as_clipped(self, node: Node, chip: Chip) -> list[Tensor]:
-        kinds, weights = self._synapses(node)
+        kinds, weights, _ = self._synapses(node)
         return fold_shared_threshold(kinds, weights, node.neurons.positive_threshold(), node.shape, chip)[0]
 
     def _shares(self, node: Node, n: int) -> list[Tensor | None]:

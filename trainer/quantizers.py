@@ -17,12 +17,12 @@ from spikegraph.export.connectivity import Shape
 from spikegraph.export.fixed import ALIGN_BITS
 from spikegraph.export.quantize import (
     fold_threshold,
-    folds,
     quantize_bias,
     quantize_threshold,
     quantize_weight,
     shared_scale,
     smallest_scale,
+    threshold_divisors,
     weight_scale,
 )
 
@@ -127,11 +127,10 @@ def fold_shared_threshold(
     list of Tensor, bool
         The weights, and whether they were divided.
     """
-    each = broadcastable(v_threshold, shape)
-    divisors = [v_threshold if kind == "Conv2d" else each for kind in kinds]
-    if chip.threshold_mant.shared and v_threshold.ndim and all(map(folds, kinds, divisors)):
-        return list(map(fold_threshold, kinds, weights, divisors)), True
-    return list(weights), False
+    divisors = threshold_divisors(kinds, v_threshold, broadcastable(v_threshold, shape), chip)
+    if divisors is None:
+        return list(weights), False
+    return list(map(fold_threshold, kinds, weights, divisors)), True
 
 
 def clip_of(weight: Tensor, share: Tensor | None) -> Tensor:
