@@ -55,12 +55,12 @@ def parse(text: str) -> list[Layer]:
         if match is None or not _makes_sense(match):
             raise ValueError(f"{word!r} is no layer: use 32c5, 32c5/2, 64r, 64r/2, mp2, ap2, do0.5, 512 or 512rec")
         layers.append(_layer(match))
-        if layers[-1].kind in SPATIAL and any(layer.kind in ("dense", "recurrent") for layer in layers):
+        if layers[-1].kind in _SPATIAL and any(layer.kind in ("dense", "recurrent") for layer in layers):
             raise ValueError(f"{word!r} follows a dense layer, which has no rows and columns")
     return layers
 
 
-SPATIAL = ("conv", "residual", "maxpool", "avgpool")
+_SPATIAL = ("conv", "residual", "maxpool", "avgpool")
 _KINDS = {None: "dense", "c": "conv", "r": "residual", "rec": "recurrent", "mp": "maxpool", "ap": "avgpool"}
 
 
@@ -84,6 +84,11 @@ def _layer(match: re.Match[str]) -> Layer:
         return Layer(kind="dropout", p=float(match["p"]))
     kernel, stride = int(match["k"] or 1), int(match["stride"] or 1)
     return Layer(kind=_KINDS[match["kind"]], n=int(match["n"]), kernel=kernel, stride=stride)
+
+
+def reads_images(layers: Sequence[Layer]) -> bool:
+    """Tell whether layers see the rows and columns of their input: a dense one never comes before one that does."""
+    return any(layer.kind in _SPATIAL for layer in layers)
 
 
 def names_of(layers: Sequence[Layer]) -> list[str]:

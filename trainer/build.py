@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spikegraph.export.connectivity import Shape
-from spikegraph.trainer.architecture import SPATIAL, Layer, names_of, parse
+from spikegraph.trainer.architecture import Layer, names_of, parse, reads_images
 from spikegraph.trainer.modules import LIF
 from spikegraph.trainer.network import SpikingNetwork
 from spikegraph.trainer.recipe import NetworkSection, Recipe
@@ -19,7 +19,7 @@ from spikegraph.trainer.recipe import NetworkSection, Recipe
 def build_network(recipe: Recipe, pixels: Shape, n_classes: int) -> SpikingNetwork:
     """Build the network of a recipe for samples (c, h, w), its weights drawn from the recipe's seed."""
     settings, layers = recipe.network, parse(recipe.network.layers)
-    spatial = any(layer.kind in SPATIAL for layer in layers)
+    spatial = reads_images(layers)
     input_shape = pixels if spatial else (math.prod(pixels),)
 
     with torch.random.fork_rng(devices=[]):

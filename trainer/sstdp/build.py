@@ -9,7 +9,7 @@ from torch import nn
 
 from spikegraph.export.connectivity import Shape
 from spikegraph.export.errors import RecipeError
-from spikegraph.trainer.architecture import SPATIAL, Layer, names_of, parse
+from spikegraph.trainer.architecture import Layer, names_of, parse, reads_images
 from spikegraph.trainer.recipe import OneSpikeRecipe, Recipe
 from spikegraph.trainer.sstdp.geometry import Geometry
 from spikegraph.trainer.sstdp.layers import EarliestPool2d, OneSpikeLayer
@@ -29,7 +29,7 @@ def build_network(recipe: Recipe, pixels: Shape, n_classes: int) -> OneSpikeNetw
     """
     settings, n_steps = _settings(recipe), recipe.coding.n_steps
     words = parse(settings.layers)
-    spatial = bool(words) and words[0].kind in SPATIAL
+    spatial = reads_images(words)
     shape = pixels if spatial else (math.prod(pixels),)
     layers: dict[str, OneSpikeLayer | EarliestPool2d] = {}
     rule, input_shape = _rule(settings), shape
