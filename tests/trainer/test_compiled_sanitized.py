@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from sanitized import needs_gcc, run_sanitized
 
 HERE = Path(__file__).parent
 SOURCE = HERE.parents[1] / "trainer" / "_window.c"
@@ -28,23 +25,6 @@ print("done")
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("gcc") is None or sys.platform != "linux", reason="needs gcc on Linux")
+@needs_gcc
 def test_the_sanitizers_find_nothing(tmp_path: Path) -> None:
-    library = tmp_path / "window.so"
-    flags = ["-std=gnu11", "-O1", "-g", "-ffp-contract=off", "-fsanitize=address,undefined"]
-    strict = ["-fno-sanitize-recover=undefined", "-DSPIKEGRAPH_PLAIN_LIBRARY", "-shared", "-fPIC"]
-    subprocess.run(["gcc", *flags, *strict, str(SOURCE), "-o", str(library)], check=True)
-    preload = subprocess.run(
-        ["gcc", "-print-file-name=libasan.so"], check=True, capture_output=True, text=True
-    ).stdout.strip()
-    environment = {**os.environ, "LD_PRELOAD": preload, "ASAN_OPTIONS": "detect_leaks=0"}
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, str(library)],
-        env=environment,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-5000:]
-    assert done.stdout.strip() == "done"
+    run_sanitized(SOURCE, RUN, tmp_path, "-ffp-contract=off")

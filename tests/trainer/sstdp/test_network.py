@@ -11,7 +11,8 @@ from spikegraph.export.coding import InputCoding
 from spikegraph.export.errors import OptionError, RecipeError
 from spikegraph.export.quantize import quantize
 from spikegraph.hwsim.simulate import rasters_of, simulate
-from spikegraph.targets.verify import native, verify
+from spikegraph.targets.places import native
+from spikegraph.targets.verify import verify
 from spikegraph.trainer.data import DataSet, Split
 from spikegraph.trainer.loop import TrainingRun, load_run, train_recipe
 from spikegraph.trainer.method import build_network, build_objective, execute, lower_network, readout_of
