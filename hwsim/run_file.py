@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from spikegraph.export.connectivity import Array
+from spikegraph.export.connectivity import Array, Shape
 from spikegraph.export.container import ContainerWriter, Json, StoredArray, read_container
 from spikegraph.export.errors import FileFormatError, OptionError
 from spikegraph.hwsim.core_counts import CoreCounts
@@ -48,6 +48,11 @@ class Recording(Mapping[str, Array]):
     def sample_bytes(self) -> int:
         """Size of one sample, all variables."""
         return sum(array.dtype.itemsize * prod(array.shape[1:]) for array in self._stored.values())
+
+    def shape(self, variable: str) -> Shape:
+        """Shape of a variable of all samples: (T, N, *shape)."""
+        n, n_steps, *shape = self._stored[variable].shape
+        return (n_steps, n, *shape)
 
     def samples(self, variable: str, first: int = 0, last: int | None = None) -> Array:
         """Read samples `first` up to, not including, `last`: ndarray (T, samples, *shape).
@@ -92,7 +97,7 @@ class RunFile:
         """Write the traces of a batch and its counts for each core; return the batch without them."""
         for first, last in _blocks(part):
             rows = {
-                f"{_TRACES}/{population}/{variable}": np.moveaxis(_samples(trace, variable, first, last), 1, 0)
+                f"{_TRACES}/{population}/{variable}": np.moveaxis(samples_of(trace, variable, first, last), 1, 0)
                 for population, trace in part.traces.items()
                 for variable in trace
             }
@@ -163,6 +168,18 @@ def load_run(path: str | os.PathLike[str]) -> Run:
         raise FileFormatError(str(path), f"is not a whole run ({error})", "simulate again") from error
 
 
+def samples_of(trace: Mapping[str, Array], variable: str, first: int, last: int) -> Array:
+    """Return samples `first` up to, not including, `last` of a trace, wherever it is: ndarray (T, samples, *shape)."""
+    if isinstance(trace, Recording):
+        return trace.samples(variable, first, last)
+    return trace[variable][:, first:last]
+
+
+def shape_of(trace: Mapping[str, Array], variable: str) -> Shape:
+    """Return the shape (T, N, *shape) of a trace, wherever it is."""
+    return trace.shape(variable) if isinstance(trace, Recording) else np.shape(trace[variable])
+
+
 def require_run_suffix(path: str | os.PathLike[str]) -> None:
     """Raise `OptionError` unless the name of a run file ends in .h5, whatever its case."""
     suffix = Path(path).suffix
@@ -214,12 +231,6 @@ def _cores(tree: Mapping[str, Any], n_samples: int) -> CoreCounts:
     if tree["output"] not in placement.population:
         raise ValueError("the population that was read is on no core")
     return CoreCounts(placement=placement, counts=counts)
-
-
-def _samples(trace: Mapping[str, Array], variable: str, first: int, last: int) -> Array:
-    if isinstance(trace, Recording):
-        return trace.samples(variable, first, last)
-    return trace[variable][:, first:last]
 
 
 def _blocks(run: Run) -> Iterator[tuple[int, int]]:

@@ -1,12 +1,13 @@
-"""Run a graph in several places and compare them with the reference engine: every spike and state, at every step.
+"""Run a graph in several places and compare them: every spike and state, at every step.
 
-The reference engine is the definition. A place is anything that can run a graph; it exposes at least the spikes of
-every population, and u and v where it can. The command line turns a difference into exit code 1.
+The reference engine is the definition, and what places are compared with unless another is chosen. A place is anything
+that can run a graph; it exposes at least the spikes of every population, and u and v where it can. A recording of a run
+elsewhere may hold less. The command line turns a difference into exit code 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,38 +19,21 @@ from spikegraph.export.graph import Graph
 from spikegraph.export.order import topological_order
 from spikegraph.hwsim.program import compile_program
 from spikegraph.hwsim.rasters import checked_samples
-from spikegraph.targets.places import PLACES, VARIABLES, Execution, Place, reference
-
-
-@dataclass(frozen=True, kw_only=True)
-class Difference:
-    """The first difference: earliest sample, then step, population in topological order, variable, neuron.
-
-    Parameters
-    ----------
-    sample, step : int
-    population, variable : str
-    neuron : tuple of int
-        Index in the population's shape.
-    expected, got : int
-        What the reference engine has, and what the place has.
-    """
-
-    sample: int
-    step: int
-    population: str
-    variable: str
-    neuron: tuple[int, ...]
-    expected: int
-    got: int
+from spikegraph.targets.difference import Difference, explained, first_difference
+from spikegraph.targets.places import PLACES, VARIABLES, Execution, Place, native, reference
+from spikegraph.targets.recording import Recorded
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One place against the reference engine.
+    """One place against another.
 
     Parameters
     ----------
+    place, to : str
+        The place, and what it is compared with.
+    populations : tuple of str
+        Those that both expose.
     n_populations, n_steps, n_samples : int
     variables : tuple of str
         Those of "s", "u", "v" that the place exposes for at least one population.
@@ -60,6 +44,8 @@ class Comparison:
     """
 
     place: str
+    to: str = "reference"
+    populations: tuple[str, ...]
     n_populations: int
     n_steps: int
     n_samples: int
@@ -75,15 +61,26 @@ class Comparison:
 
     def __str__(self) -> str:
         if self.first is None:
-            counts = {"population": self.n_populations, "step": self.n_steps, "sample": self.n_samples}
-            size = " × ".join(f"{n} {what}{'s' * (n != 1)}" for what, n in counts.items())
+            counts = {"step": self.n_steps, "sample": self.n_samples}
+            size = " × ".join([self._compared, *(f"{n} {what}{'s' * (n != 1)}" for what, n in counts.items())])
             return f"{self.place}: identical: {size} ({', '.join(self.variables)}; {self.n_compared:,} values)"
         d = self.first
-        neuron = d.neuron[0] if len(d.neuron) == 1 else d.neuron
-        where = f"sample {d.sample}, step {d.step}, population {d.population}, neuron {neuron}, {d.variable}"
-        values = f"reference {d.expected}, {self.place} {d.got}"
+        values = f"{self.to} {d.expected}, {self.place} {d.got}"
         share = f"{self.n_different:,} of {self.n_compared:,} values differ"
-        return f"{self.place}: first difference at {where}: {values} ({share})"
+        lines = [f"{self.place}: first difference at {d.where}: {values} ({share})"]
+        lines += [f"  what arrived {arrived}" for arrived in d.arrived]
+        if d.departs == self.to:
+            lines.append(f"  {self.to} departs from what a graph means, not {self.place}")
+        if d.cause is not None:
+            lines.append(f"  {d.cause}")
+        return "\n".join(lines)
+
+    @property
+    def _compared(self) -> str:
+        n = len(self.populations)
+        if n == self.n_populations:
+            return f"{n} population{'s' * (n != 1)}"
+        return f"{n} of {self.n_populations} populations ({', '.join(self.populations)})"
 
     def then(self, later: Comparison) -> Comparison:
         """Join with the same place's comparison over the samples that follow."""
@@ -100,13 +97,14 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """Return the comparison as plain JSON."""
-        first = None if self.first is None else {**vars(self.first), "neuron": list(self.first.neuron)}
-        return {**vars(self), "variables": list(self.variables), "identical": self.identical, "first": first}
+        first = None if self.first is None else self.first.to_json()
+        lists = {name: list(getattr(self, name)) for name in ("populations", "variables")}
+        return {**vars(self), **lists, "identical": self.identical, "first": first}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """Every place against the reference engine.
+    """Every place against the one that they are compared with.
 
     Parameters
     ----------
@@ -120,7 +118,7 @@ class Verification:
 
     @property
     def identical(self) -> bool:
-        """Whether every place ran and computes the same as the reference engine."""
+        """Whether every place ran and computes the same."""
         return not self.refusals and all(comparison.identical for comparison in self.comparisons)
 
     def then(self, later: Verification) -> Verification:
@@ -139,95 +137,101 @@ class Verification:
         return {"identical": self.identical, "places": places, "refusals": refusals}
 
 
-def verify(graph: Graph, rasters: Mapping[str, Array], places: Mapping[str, Place]) -> Verification:
-    """Compare places with the reference engine on the same input.
+def verify(
+    graph: Graph,
+    rasters: Mapping[str, Array],
+    places: Mapping[str, Place],
+    *,
+    to: tuple[str, Place] = ("reference", reference),
+    unexplained: Collection[str] = (),
+    other_inputs: Mapping[str, Mapping[str, Array]] | None = None,
+) -> Verification:
+    """Compare places with one place on the same input.
 
     Parameters
     ----------
     graph : Graph
-        Not pipelined: each population is compared in its own time.
+        Each population is compared in its own time, so pipelined or not is all the same; targets take it as it was
+        before, because they pipeline it themselves.
     rasters : mapping of input name → ndarray of int (T, B, *shape)
     places : mapping of name → Place
-        Some of `PLACES`, or others, such as the network in the framework that trained it.
+        Some of `PLACES`, or others, such as the network in the framework that trained it, or a `Recorded` run.
+    to : (name, Place)
+        What they are compared with.
+    unexplained : collection of str
+        Places whose first difference is not explained: one was found before.
+    other_inputs : mapping of what → rasters, optional
+        What other ways to encode the same samples make; a hypothesis on the cause of a difference each.
 
     Raises
     ------
     GraphError, DataError, OptionError
         The graph is not legal, the rasters do not fit it, or there is no place.
     TargetError
-        A place does not return what a place must.
+        A place does not return what a place must, or the one that the others are compared with cannot run the graph.
     """
     if not places:
         raise OptionError("places", "is empty", f"name at least one of {', '.join(PLACES)}")
     program = compile_program(graph)
-    if program.depth:
-        raise OptionError("graph", "is pipelined", "pass the original graph; targets pipeline it themselves")
     n_samples = checked_samples(graph, rasters)
     if n_samples == 0:
         raise DataError("rasters", "hold no sample", "give at least one")
-    definition, order = reference(graph, rasters), topological_order(graph)
+    expected = _run(graph, rasters, *to)
+    _require_complete(graph, *to, expected, n_samples)
     comparisons, refusals = [], {}
     for name, place in places.items():
         try:
-            execution = place(graph, rasters)
+            got = _run(graph, rasters, name, place)
         except TargetError as error:
             refusals[name] = error
             continue
-        _require_complete(name, execution, definition)
-        comparisons.append(_compare(name, execution, definition, order, graph.n_steps, n_samples))
+        _require_complete(graph, name, place, got, n_samples)
+        comparison = _compare(graph, name, got, to[0], expected, n_samples)
+        if comparison.first is not None and name not in unexplained:
+            first = explained(comparison.first, program, (expected, got), (to[0], name), rasters, other_inputs)
+            comparison = replace(comparison, first=first)
+        comparisons.append(comparison)
     return Verification(comparisons=tuple(comparisons), refusals=refusals)
 
 
-def _require_complete(place: str, execution: Execution, definition: Execution) -> None:
+def _run(graph: Graph, rasters: Mapping[str, Array], name: str, place: Place) -> Execution:
+    pipelined = any(p.start_step for p in graph.populations.values())
+    if pipelined and place not in (reference, native) and not isinstance(place, Recorded):
+        raise TargetError(name, "takes no pipelined graph", "pass the original one: a target pipelines it itself")
+    return place(graph, rasters)
+
+
+def _require_complete(graph: Graph, name: str, place: Place, execution: Execution, n_samples: int) -> None:
     remedy = "a place returns population → variable → array (T, B, *shape), spikes at least"
-    for name, traces in definition.items():
-        if "s" not in execution.get(name, {}):
-            raise TargetError(place, f"returned no spikes of population {name}", remedy)
-        for variable, array in execution[name].items():
-            if variable not in traces:
-                raise TargetError(place, f"returned {name}.{variable}, which is none of {', '.join(VARIABLES)}", remedy)
-            if np.shape(array) != traces[variable].shape:
-                what = f"returned {name}.{variable} of shape {np.shape(array)}, expected {traces[variable].shape}"
-                raise TargetError(place, what, remedy)
+    for population, node in graph.populations.items():
+        traces, shape = execution.get(population, {}), (graph.n_steps, n_samples, *node.shape)
+        if "s" not in traces and not isinstance(place, Recorded):
+            raise TargetError(name, f"returned no spikes of population {population}", remedy)
+        for variable, array in traces.items():
+            if variable not in VARIABLES:
+                what = f"returned {population}.{variable}, which is none of {', '.join(VARIABLES)}"
+                raise TargetError(name, what, remedy)
+            if np.shape(array) != shape:
+                what = f"returned {population}.{variable} of shape {np.shape(array)}, expected {shape}"
+                raise TargetError(name, what, remedy)
 
 
-def _compare(
-    place: str, execution: Execution, definition: Execution, order: list[str], n_steps: int, n_samples: int
-) -> Comparison:
-    n_compared, n_different = 0, 0
-    first: tuple[tuple[int, ...], Difference] | None = None
-    for position, name in enumerate(order):
-        for rank, variable in enumerate(VARIABLES):
-            if variable not in execution[name]:
-                continue
-            got, expected = np.asarray(execution[name][variable]), definition[name][variable]
-            different = np.moveaxis(got != expected, 0, 1)  # sample first, then step
-            n_compared += different.size
-            n_different += int(different.sum())
-            if not different.any():
-                continue
-            sample, step, *neuron = (int(i) for i in np.unravel_index(int(different.argmax()), different.shape))
-            key, at = (sample, step, position, rank), (step, sample, *neuron)
-            if first is None or key < first[0]:
-                first = (
-                    key,
-                    Difference(
-                        sample=sample,
-                        step=step,
-                        population=name,
-                        variable=variable,
-                        neuron=tuple(neuron),
-                        expected=int(expected[at]),
-                        got=int(got[at]),
-                    ),
-                )
+def _compare(graph: Graph, place: str, got: Execution, to: str, expected: Execution, n_samples: int) -> Comparison:
+    order = sorted(topological_order(graph), key=lambda name: graph.populations[name].start_step)
+    shared = {name: [v for v in got.get(name, {}) if v in expected.get(name, {})] for name in order}
+    compared = tuple(name for name in order if shared[name])
+    if not compared:
+        raise TargetError(place, f"shares no population and variable with {to}", "record what the other one has")
+    pairs = [(got[name][v], expected[name][v]) for name in compared for v in shared[name]]
     return Comparison(
         place=place,
+        to=to,
+        populations=compared,
         n_populations=len(order),
-        n_steps=n_steps,
+        n_steps=graph.n_steps,
         n_samples=n_samples,
-        variables=tuple(v for v in ("s", "u", "v") if any(v in execution[name] for name in order)),
-        n_compared=n_compared,
-        n_different=n_different,
-        first=None if first is None else first[1],
+        variables=tuple(v for v in ("s", "u", "v") if any(v in shared[name] for name in compared)),
+        n_compared=sum(np.size(ours) for ours, _ in pairs),
+        n_different=sum(int((np.asarray(ours) != np.asarray(theirs)).sum()) for ours, theirs in pairs),
+        first=first_difference(expected, got, order),
     )

@@ -8,6 +8,7 @@ import pytest
 from spikegraph.export.errors import DataError, OptionError, TargetError
 from spikegraph.export.passes import pipelined
 from spikegraph.targets.places import PLACES, reference
+from spikegraph.targets.recording import recorded
 from spikegraph.targets.verify import Comparison, Verification, verify
 
 
@@ -48,7 +49,9 @@ def test_wrong_v(case):
     verification = verify(*case, {"lava": planted(*case, ("a", "v", (4, 1, 2), -64))})
     assert str(verification) == (
         f"lava: first difference at sample 1, step 4, population a, neuron 2, v: "
-        f"reference {expected}, lava {expected - 64} (1 of 270 values differ)"
+        f"reference {expected}, lava {expected - 64} (1 of 270 values differ)\n"
+        "  what arrived by p from x, step 4: -190 (1: -108, 2: -54, 3: -28), in both\n"
+        "  cause unknown: no known deviation makes this value"
     )
     assert not verification.identical
 
@@ -58,9 +61,13 @@ def test_wrong_spike(case):
     verification = verify(*case, {"place": planted(*case, ("b", "s", (0, 2, 1), None))})
     report = json.loads(json.dumps(verification.to_json()))
     assert report["identical"] is False
-    assert report["places"][0]["first"] == {
-        "sample": 2, "step": 0, "population": "b", "variable": "s", "neuron": [1], "expected": s, "got": 1 - s,
-    }  # fmt: skip
+    first = report["places"][0]["first"]
+    place = {"sample": 2, "step": 0, "population": "b", "variable": "s", "neuron": [1], "expected": s, "got": 1 - s}
+    assert {key: first[key] for key in place} == place
+    [arrived] = first["arrived"]  # which is the same in both
+    assert (arrived["projection"], arrived["source"], arrived["step"]) == ("q", "a", 0)
+    assert arrived["expected"] == arrived["got"]
+    assert (first["departs"], first["cause"]["kind"]) == ("place", "unknown")
 
 
 @pytest.mark.parametrize(
@@ -86,8 +93,6 @@ def test_what_is_not_a_place_or_a_raster_is_refused(case):
     graph, rasters = case
     with pytest.raises(OptionError, match="is empty"):
         verify(graph, rasters, {})
-    with pytest.raises(OptionError, match="is pipelined"):
-        verify(pipelined(graph), rasters, PLACES)
     with pytest.raises(TargetError, match="returned no spikes of population a"):
         verify(graph, rasters, {"place": lambda *_: {}})
     execution = {name: {"s": traces["s"][1:]} for name, traces in reference(*case).items()}
@@ -107,10 +112,28 @@ def test_what_is_not_a_place_or_a_raster_is_refused(case):
     assert np.array_equal(rasters["x"], case[1]["x"])
 
 
+def test_pipelined_or_not_is_all_the_same_to_the_engines(case):
+    graph, rasters = case
+    plain = reference(graph, rasters)
+    places = {"native": PLACES["native"], "before": recorded(plain), "lava": PLACES["lava"]}
+    verification = verify(pipelined(graph), rasters, places)
+    assert [comparison.identical for comparison in verification.comparisons] == [True, True]
+    assert "takes no pipelined graph" in str(verification.refusals["lava"])
+
+
+def test_any_two_places_are_compared_and_the_one_that_departs_is_named(case):
+    graph, rasters = case
+    late = planted(graph, rasters, ("a", "v", (4, 1, 2), -64))
+    [comparison] = verify(graph, rasters, {"native": PLACES["native"]}, to=("late", late)).comparisons
+    assert comparison.first.departs == "late"
+    assert "  late departs from what a graph means, not native" in str(comparison).splitlines()
+
+
 def test_a_place_that_gives_up_later_keeps_what_it_compared():
     def comparison(place: str, n_samples: int) -> Comparison:
         return Comparison(
             place=place,
+            populations=("a",),
             n_populations=1,
             n_steps=2,
             n_samples=n_samples,
