@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from spikegraph.export.errors import OptionError
+from spikegraph.export.errors import FileFormatError, OptionError
 from spikegraph.export.float_graph import FloatGraph
 from spikegraph.export.graph import Graph
 from spikegraph.export.hdf5 import load_graph, save_graph
@@ -32,6 +32,14 @@ def save(graph: Graph | FloatGraph, path: str | os.PathLike[str]) -> None:
 def load(path: str | os.PathLike[str]) -> Graph | FloatGraph:
     """Read a graph in the format that the suffix names; raises `OptionError` for another suffix."""
     return _format(path).load(Path(path))
+
+
+def load_integer(path: str | os.PathLike[str]) -> Graph:
+    """Read a graph and insist on an integer graph; raises `FileFormatError` for a float graph."""
+    graph = load(path)
+    if isinstance(graph, FloatGraph):
+        raise FileFormatError(str(path), "is a float graph, expected an integer graph", "quantize it first")
+    return graph
 
 
 def _format(path: str | os.PathLike[str]) -> Format:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import OptionError, SpikegraphError
 from spikegraph.export.files import write_whole
 from spikegraph.export.quantize import quantize
+from spikegraph.progress import Progress, silent
 from spikegraph.trainer.checkpoint import load_checkpoint, read_progress, save_checkpoint
 from spikegraph.trainer.data import DataSet, Split, augmented
 from spikegraph.trainer.device import checked_device, threads
@@ -35,7 +36,6 @@ from spikegraph.trainer.recipe import Recipe, load_recipe
 from spikegraph.trainer.stopping import best_epoch, is_over, kept_epoch
 
 CHECKPOINT, RECIPE, LOG, SUMMARY = "checkpoint.safetensors", "recipe.toml", "log.csv", "summary.json"
-Progress = Callable[[str, int, int], None]
 _ALONE = Processes(rank=0, size=1, device=torch.device("cpu"))
 _WORTH_THREADS = 1 << 24  # multiplications in a layer; below, threads cost more than they bring
 
@@ -260,11 +260,7 @@ def train_recipe(
             run.resume(folder / CHECKPOINT)
         splits = (np.ascontiguousarray(part) for split in (data.train, data.test) for part in split.content)
         workers.require_alike(f"{recipe.to_toml()} {run.history}".encode(), *splits)
-        return run.train(folder, progress if workers.is_first else _silent, test=test, tensorboard=tensorboard)
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """Show nothing."""
+        return run.train(folder, progress if workers.is_first else silent, test=test, tensorboard=tensorboard)
 
 
 def _make_folder(folder: Path, recipe: Recipe) -> None:

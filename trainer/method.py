@@ -74,3 +74,10 @@ def execute(network: Network, graph: Graph, rasters: Mapping[str, Array]) -> dic
     if isinstance(network, OneSpikeNetwork):
         return one_spike.execute(network, graph, rasters)
     return lif.execute(network, rasters)
+
+
+def execute_spikes(network: Network, graph: Graph, rasters: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
+    """Run a network's own forward pass, in floats if it computes so, and return the spikes of every population."""
+    if isinstance(network, OneSpikeNetwork):
+        return one_spike.execute_spikes(network, graph, rasters)
+    return {name: {"s": traces["s"] != 0} for name, traces in lif.execute(network, rasters).items()}

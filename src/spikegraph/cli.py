@@ -25,11 +25,16 @@ from spikegraph.export.hdf5 import graph_checksum
 from spikegraph.hwsim.cost import cost_of
 from spikegraph.hwsim.profile import load_profile, profile_names
 from spikegraph.targets.builders import BUILDERS
+from spikegraph.targets.likeness import Likeness
+from spikegraph.targets.places import PLACES
 from spikegraph.trainer.memory import keep_freed_memory
 
 _TERMINAL = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 _MESSAGES = Console(stderr=True, highlight=False, soft_wrap=True)
 _EXTRAS = {
+    "elephant": "distances",
+    "neo": "distances",
+    "quantities": "distances",
     "torch": "train",
     "safetensors": "train",
     "tomli_w": "train",
@@ -441,24 +446,51 @@ def build(graph: Path, target: str, out: Path, as_json: bool) -> None:
 
 @main.command()
 @click.argument("graph", type=_path)
-@click.option("--against", required=True, help="Places to compare with the reference engine: native,torch,lava.")
-@click.option("--data", required=True, help="Data set and split, such as digits:test.")
+@click.option(
+    "--against",
+    required=True,
+    help=f"What to compare, such as native,lava: {', '.join(PLACES)}, torch (the trained network in the chip's"
+    " integers), files of recorded runs (.h5, .npz, .npy), torch-float (in floats: how alike it is).",
+)
+@click.option("--to", default="reference", show_default=True, help="What to compare with: a place, or a file.")
+@click.option("--data", help="Data set and split, such as digits:test; without it the input that a recording holds.")
 @click.option("--samples", type=int, help="Only the first so many.")
 @click.option("--run", type=_path, help="Folder of the training run, for torch; by default the graph knows it.")
+@click.option("--distances/--no-distances", default=True, help="With torch-float: measure distances of spike trains.")
 @_data_dir
 @_json
-def verify(graph: Path, against: str, data: str, as_json: bool, **options: Any) -> None:
+def verify(graph: Path, against: str, data: str | None, as_json: bool, **options: Any) -> None:
     """Run a GRAPH file in several places and compare every spike and state; exit 1 at the first difference."""
     with _progress() as progress:
-        verification = stages.verify(graph, against.split(","), data, progress=progress, **options)
+        proof = stages.verify(graph, against.split(","), data, progress=progress, **options)
     if as_json:
-        _print_json(verification.to_json())
+        _print_json(proof.to_json())
     else:
-        for comparison in verification.comparisons:
+        for comparison in proof.verification.comparisons:
             click.echo(str(comparison))
-    for name, error in verification.refusals.items():
+        if proof.likeness is not None:
+            _print_likeness(proof.likeness)
+    for name, error in proof.verification.refusals.items():
         _MESSAGES.print(f"spikegraph: {name} was not compared: {error}", markup=False)
-    sys.exit(2 if verification.refusals else 0 if verification.identical else 1)
+    sys.exit(2 if proof.verification.refusals else 0 if proof.identical else 1)
+
+
+def _print_likeness(alike: Likeness) -> None:
+    click.echo(f"{alike.place}: {alike.n_samples} samples; it need not be identical to {alike.to}")
+    if alike.n_right is not None and alike.n_right_to is not None:
+        right, right_to = alike.n_right / alike.n_samples, alike.n_right_to / alike.n_samples
+        click.echo(f"accuracy: {alike.to} {right_to:.2%}, {alike.place} {right:.2%}")
+    columns = ["population", f"spikes, {alike.to}", alike.place, "in common", "if it alone were integers"]
+    _table(
+        [*columns, "Victor-Purpura", "van Rossum"],
+        [
+            [name, f"{p.n_expected:,}", f"{p.n_got:,}", f"{p.in_common:.2%}", f"{p.in_common_alone:.2%}"]
+            + [f"{p.distance(total):.3g}" if p.n_measured else "" for total in (p.victor_purpura, p.van_rossum)]
+            for name, p in alike.populations.items()
+        ],
+    )
+    if alike.loses_most is not None:
+        click.echo(f"{alike.loses_most} loses most")
 
 
 @main.command()

@@ -5,7 +5,7 @@ Each call reads what the stage before it wrote. The command line is a thin layer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -20,13 +20,12 @@ from spikegraph.export.check import problems
 from spikegraph.export.chips import load_chip
 from spikegraph.export.container import container_kind
 from spikegraph.export.errors import FileFormatError, GraphError, OptionError, Problem
-from spikegraph.export.float_graph import FloatGraph
+from spikegraph.export.formats import load_integer
 from spikegraph.export.graph import Graph
 from spikegraph.export.hdf5 import graph_checksum
 from spikegraph.export.join import join as join_graphs
 from spikegraph.export.order import depths
 from spikegraph.export.quantize import FEW_BITS, QuantizationReport, quantize, weight_bits_of
-from spikegraph.export.split import split_execution
 from spikegraph.hwsim.compare import compare_additions
 from spikegraph.hwsim.cost import Cost, cost_of
 from spikegraph.hwsim.counts import Until
@@ -34,22 +33,17 @@ from spikegraph.hwsim.placement import Placement, place
 from spikegraph.hwsim.profile import load_profile
 from spikegraph.hwsim.run import Run
 from spikegraph.hwsim.run_file import load_run, require_run_suffix
-from spikegraph.hwsim.simulate import rasters_of, samples_per_batch
+from spikegraph.hwsim.simulate import samples_per_batch
 from spikegraph.hwsim.simulate import simulate as simulate_samples
+from spikegraph.progress import Progress, silent
+from spikegraph.proof import verify
 from spikegraph.targets.builders import build as build_graph
-from spikegraph.targets.places import PLACES, Place
-from spikegraph.targets.verify import Verification
-from spikegraph.targets.verify import verify as verify_places
 from spikegraph.trainer.data import load_data, load_split, parse_noise
 
 if TYPE_CHECKING:
     from spikegraph.export.connectivity import Array
 
-Progress = Callable[[str, int, int], None]
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """Report nothing."""
+__all__ = ["load_integer", "verify"]  # from elsewhere, for those who take the stages from here
 
 
 def train(
@@ -184,14 +178,6 @@ def _require_place_for(out: str | Path | None, *kinds: str) -> None:
     if found not in kinds:
         what = f"is {found if ' ' in found else f'a {found}'}, and would be replaced by a {kinds[0]}"
         raise OptionError(str(out), what, "name another file, or delete it")
-
-
-def load_integer(path: str | Path) -> Graph:
-    """Load a graph file and insist on an integer graph."""
-    graph = formats.load(path)
-    if isinstance(graph, FloatGraph):
-        raise FileFormatError(str(path), "is a float graph, expected an integer graph", "quantize it first")
-    return graph
 
 
 def join(
@@ -435,76 +421,3 @@ def _input_shape(graph: Graph) -> tuple[int, ...]:
 def build(path: str | Path, out: str | Path, *, target: str) -> dict[str, Any]:
     """Build a graph file for a target into the folder `out`; return the build report."""
     return build_graph(load_integer(path), out, target)
-
-
-def verify(
-    path: str | Path,
-    against: Sequence[str],
-    data: str,
-    *,
-    samples: int | None = None,
-    data_dir: str | Path | None = None,
-    run: str | Path | None = None,
-    progress: Progress = silent,
-) -> Verification:
-    """Run a graph file in several places and compare every spike and state with the reference engine.
-
-    Parameters
-    ----------
-    path : path
-        Graph file.
-    against : sequence of str
-        "torch" (the trained network's own forward pass), "lava", …
-    data : str
-        "digits:test", …
-    samples : int, optional
-        Only the first so many.
-    run : path, optional
-        For "torch": the folder of the training run; by default the one that the graph's provenance names.
-    """
-    graph = load_integer(path)
-    split = load_split(data, Path(data_dir) if data_dir else None)
-    split = split if samples is None else split.first(samples)
-    known = [*PLACES, "torch"]
-    for name in against:
-        if name not in known:
-            raise OptionError("--against", f"{name!r} is not known", f"choose among {', '.join(known)}")
-    places = {name: _torch_place(graph, run) if name == "torch" else PLACES[name] for name in against}
-    whole: Verification | None = None
-    what = f"verify against {', '.join(places)}"
-    progress(what, 0, len(split))
-    for x, _, index in split.batches(
-        _input_shape(graph), samples_per_batch(graph, list(graph.populations), "reference")
-    ):
-        part = verify_places(graph, rasters_of(graph, x, index), places)
-        whole = part if whole is None else whole.then(part)
-        places = {name: place for name, place in places.items() if name not in part.refusals}
-        if not places:
-            break
-        progress(what, int(index[-1]) + 1, len(split))
-    if whole is None:
-        raise OptionError("--data", f"{split.name} is empty", "choose another split")
-    return whole
-
-
-def _torch_place(graph: Graph, run: str | Path | None) -> Place:
-    """Return the forward pass of the very checkpoint that the graph was exported from."""
-    from spikegraph.trainer.loop import CHECKPOINT, load_run
-    from spikegraph.trainer.method import execute
-
-    folder = Path(run or str(graph.provenance.get("run", "")))
-    if not (folder / CHECKPOINT).is_file():
-        remedy = "name the folder of the training run with --run"
-        raise OptionError("--against torch", f"there is no checkpoint in {folder}", remedy)
-    _, network = load_run(folder)
-    digest = sha256((folder / CHECKPOINT).read_bytes()).hexdigest()
-    if digest != graph.provenance.get("checkpoint_sha256"):
-        what = f"the checkpoint in {folder} is not the one that the graph was exported from"
-        raise OptionError("--against torch", what, "export again, or name the right folder with --run")
-    if graph.provenance.get("fit_clip"):
-        what = "the graph's weights were clipped where their error is least, those of the forward pass are not"
-        raise OptionError("--against torch", what, "export with --no-fit-clip, or verify against other places")
-    chip = str(graph.provenance["chip"])
-    bits = graph.provenance["weight_bits"] if chip == "generic" else None
-    network.compute_in(load_chip(chip, weight_bits=bits))  # also what was trained in floats, or for another chip
-    return lambda graph, rasters: split_execution(execute(network, graph, rasters), graph)

@@ -264,6 +264,23 @@ def test_torch_simulation_and_graph_agree_on_the_whole_test_split(net: Path) -> 
     assert place["n_compared"] == 26 * 6 * 360 * 3
 
 
+def test_the_network_in_floats_need_not_agree_and_is_told_how_alike_it_is(net: Path) -> None:
+    arguments = ["verify", net, "--against", "torch-float,torch", "--data", "digits:test", "--samples", 60]
+    report = json.loads(call(*arguments, "--json").stdout)
+    assert report["identical"]
+    alike = report["likeness"]
+    assert alike["n_samples"] == 60
+    assert 0.5 < alike["populations"]["hidden"]["in_common"] < 1
+    assert alike["populations"]["output"]["n_measured"] <= alike["populations"]["output"]["n_other_trains"]
+    test_accuracy = json.loads(call("simulate", net, "--data", "digits:test", "--samples", 60, "--json").stdout)[
+        "accuracy"
+    ]
+    assert alike["n_right_to"] == round(60 * test_accuracy)
+    result = call(*arguments, "--no-distances")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1].endswith("loses most")
+
+
 def test_lava_agrees_on_fifty_samples(net: Path) -> None:
     result = call("verify", net, "--against", "lava", "--data", "digits:test", "--samples", 50, "--json")
     (place,) = json.loads(result.stdout)["places"]

@@ -43,11 +43,7 @@ def execute(network: OneSpikeNetwork, graph: Graph, rasters: Mapping[str, Array]
     OptionError
         A line spikes more than once.
     """
-    raster = torch.from_numpy(np.asarray(rasters["input"])).to(next(network.parameters()).device)
-    fired_at = _times(raster)
-    fired = network.eval().run(fired_at.float())
-    image = fired_at.reshape(len(fired_at), *network.input_image)
-    times = [image, *(layer.fired_at for layer in fired.values())]
+    raster, times = _run(network, rasters)
     states = {}
     for (name, layer), (before, own) in zip(network.named_layers().items(), pairwise(times), strict=True):
         incoming = graph.into(name)
@@ -62,6 +58,27 @@ def execute(network: OneSpikeNetwork, graph: Graph, rasters: Mapping[str, Array]
         shape = (len(raster), len(own), *graph.populations[name].shape)
         states[name] = {key: np.asarray(value.reshape(shape).cpu().numpy()) for key, value in trace.items()}
     return states
+
+
+@torch.no_grad()
+def execute_spikes(network: OneSpikeNetwork, graph: Graph, rasters: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
+    """Run the same, in floats or integers, and return the spikes alone; parameters and errors as in `execute`."""
+    raster, (_, *times) = _run(network, rasters)
+    steps = torch.arange(len(raster), device=raster.device).reshape(-1, 1, 1, 1, 1)
+    found = {}
+    for name, own in zip(network.named_layers(), times, strict=True):
+        shape = (len(raster), len(own), *graph.populations[name].shape)
+        found[name] = {"s": np.asarray((own == steps).reshape(shape).cpu().numpy())}
+    return found
+
+
+def _run(network: OneSpikeNetwork, rasters: Mapping[str, Array]) -> tuple[Tensor, list[Tensor]]:
+    """Return the input's raster, and the step of each spike: of the input's, then of every layer's."""
+    raster = torch.from_numpy(np.asarray(rasters["input"])).to(next(network.parameters()).device)
+    fired_at = _times(raster)
+    fired = network.eval().run(fired_at.float())
+    image = fired_at.reshape(len(fired_at), *network.input_image)
+    return raster, [image, *(layer.fired_at for layer in fired.values())]
 
 
 def _times(raster: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from spikegraph.export.files import write_whole
 from spikegraph.export.graph import Graph
 from spikegraph.hwsim.simulate import samples_per_batch
 from spikegraph.hwsim.simulate import simulate as simulate_samples
+from spikegraph.progress import Progress, silent
 from spikegraph.sweep.report import FIGURES, write_report
 from spikegraph.trainer.data import DataSet, load_data
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from spikegraph.export.connectivity import Array
     from spikegraph.trainer.recipe import Recipe
 
-Progress = Callable[[str, int, int], None]
 POINT = "point.json"
 _MADE_BY = f"spikegraph {__version__}"
 
@@ -94,7 +94,7 @@ def sweep(
     on: Literal["validation", "test"] = "validation",
     samples: int | None = None,
     device: str = "cpu",
-    progress: Progress = stages.silent,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Train a recipe in every setting, evaluate each in the simulator, and write the report into the folder `out`.
 
@@ -162,7 +162,7 @@ def sweep_trained(
     data: str | Path | None = None,
     on: Literal["validation", "test"] = "validation",
     samples: int | None = None,
-    progress: Progress = stages.silent,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Quantize the network of a training run in every setting, without training; else as `sweep`.
 
