@@ -21,7 +21,8 @@ def join(
     """Put graphs side by side on one input.
 
     Requires: legal graphs of one kind that have the same inputs, coding and n_steps (and dt).
-    Ensures: each computes what it computes alone, bit for bit; population, projection and output x of the graph called
+    Ensures: each computes what it computes alone, bit for bit, on the spikes that the first one's code makes (the seeds
+    of rate codes may differ, as those of networks that were trained from different seeds do); population, projection and output x of the graph called
     n is called n.x; the inputs keep their names.
 
     Parameters
@@ -86,10 +87,16 @@ def _problems(graphs: Sequence[GraphT], names: Sequence[str]) -> Iterator[Proble
             yield Problem(where=name, what=what, remedy="quantize all of them, or none")
             continue
         for field in ("inputs", "coding", "n_steps", *(["dt"] if isinstance(first, FloatGraph) else [])):
-            mine, theirs = getattr(graph, field), getattr(first, field)
+            mine, theirs = _compared(graph, field), _compared(first, field)
             if mine != theirs:
                 what = f"{field} is {_said(mine)}, and {_said(theirs)} in {names[0]}"
                 yield Problem(where=name, what=what, remedy="join graphs that read the same in the same steps")
+
+
+def _compared(graph: Graph | FloatGraph, field: str) -> Any:
+    """Return a field of a graph as it must be alike; the seed of a code need not be, the first one's serves all."""
+    value = getattr(graph, field)
+    return replace(value, seed=0) if field == "coding" and value is not None else value
 
 
 def _said(value: Any) -> str:

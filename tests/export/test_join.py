@@ -59,6 +59,14 @@ def test_a_joint_decision_by_hand() -> None:
     assert decided(join(three, "abc", weights=(1, 1, 3))) == [(1, True, 3), (0, True, 3), (0, False, 3)]
 
 
+def test_networks_of_different_seeds_read_the_spikes_of_the_first() -> None:
+    one, other = (replace(net(STRAIGHT), coding=InputCoding(kind="rate", seed=seed)) for seed in (3, 8))
+    joint = join([one, other], "ab")
+    assert joint.coding == one.coding
+    with pytest.raises(GraphError, match=r"b: coding is InputCoding\(kind='direct'"):
+        join([one, replace(other, coding=InputCoding(kind="direct", seed=3))], "ab")
+
+
 def test_first_spikes_of_an_ensemble_by_hand() -> None:
     graphs = [net(STRAIGHT, "first_spike"), net(CROSSED, "first_spike")]
     joint = join(graphs, ["a", "b"], weights=(2, 1))
