@@ -37,7 +37,7 @@ class Cause:
     n_explained, n_values : int
         How many of the values that the other execution has of this population, in the samples looked at, this makes.
     others : tuple of str
-        Hypotheses that make as many.
+        Hypotheses of other classes that make as many.
     """
 
     kind: str
@@ -100,7 +100,7 @@ def find_cause(
         return probe
     if not best:
         return _of_sums(law, x, got)
-    others = tuple(f"{one.kind}: {one.what}" for one in best[1:])
+    others = tuple(f"{one.kind}: {one.what}" for one in best[1:] if one.kind != best[0].kind)
     return Cause(kind=best[0].kind, what=best[0].what, n_explained=most, n_values=n_values, others=others)
 
 

@@ -49,9 +49,9 @@ def of_neurons(p: ProgramPopulation) -> Iterator[Hypothesis]:
             yield _parameter("threshold", f"the threshold is {more} {what}", threshold=p.threshold + sign * unit)
     yield _parameter("threshold", "the threshold is not shifted by 6", threshold=p.threshold >> fixed.ALIGN_BITS)
     for name, decay in (("is floored, not rounded toward zero", _floored), ("is rounded to the nearest", _nearest)):
-        yield _rule("decay rounding", f"the decay of u and v {name}", decay_u=decay, decay_v=decay)
-        yield _rule("decay rounding", f"the decay of u {name}", decay_u=decay)
         yield _rule("decay rounding", f"the decay of v {name}", decay_v=decay)
+        yield _rule("decay rounding", f"the decay of u {name}", decay_u=decay)
+        yield _rule("decay rounding", f"the decay of u and v {name}", decay_u=decay, decay_v=decay)
     for change, more in ((1, "more"), (-1, "less")):
         yield _parameter("decay constant", f"decay_u is one {more}", decay_u=p.decay_u + change)
         yield _parameter("decay constant", f"decay_v is one {more}", decay_v=p.decay_v + change)
