@@ -61,7 +61,8 @@ def bounds(graph: Graph) -> dict[str, Bounds]:
     return {name: _population_bounds(graph, name) for name in graph.populations}
 
 
-def _weighted_sum_bounds(graph: Graph, projection: Projection) -> tuple[Array, Array]:
+def weighted_sum_bounds(graph: Graph, projection: Projection) -> tuple[Array, Array]:
+    """Bound the sum onto each target neuron before its shift; that of any part of the spikes stays within as well."""
     source = graph.inputs.get(projection.source)
     least, most = (min(source.min_value, 0), max(source.max_value, 0)) if source else (0, 1)
     negative, positive = projection.reach(graph.shape_of(projection.source), graph.shape_of(projection.target))
@@ -75,7 +76,7 @@ def _input_bounds(graph: Graph, name: str) -> tuple[Array, Array, dict[str, tupl
     x_low, x_high, sum_low, sum_high = (np.zeros(graph.shape_of(name), np.int64) for _ in range(4))
     lows, highs = [0], [0]
     for projection in graph.into(name).values():
-        low, high = _weighted_sum_bounds(graph, projection)
+        low, high = weighted_sum_bounds(graph, projection)
         x_low += fixed.shift(low, projection.weight_exp)
         x_high += fixed.shift(high, projection.weight_exp)
         sum_low += low

@@ -19,7 +19,14 @@ def lava(graph: Graph, folder: str | Path) -> dict[str, Any]:
     return build_lava(graph, folder).report()
 
 
-BUILDERS: dict[str, Builder] = {"lava": lava}
+def onnx(graph: Graph, folder: str | Path) -> dict[str, Any]:
+    """Build ONNX models: a step, and a run."""
+    from spikegraph.targets.onnx import build_onnx
+
+    return build_onnx(graph, folder)
+
+
+BUILDERS: dict[str, Builder] = {"lava": lava, "onnx": onnx}
 
 
 def build(graph: Graph, folder: str | Path, target: str) -> dict[str, Any]:

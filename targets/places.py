@@ -40,4 +40,11 @@ def lava(graph: Graph, rasters: Mapping[str, Array]) -> Execution:
     return run_lava(graph, rasters)
 
 
-PLACES: dict[str, Place] = {"reference": reference, "native": native, "lava": lava}
+def ort(graph: Graph, rasters: Mapping[str, Array]) -> Execution:
+    """Run a graph as an ONNX model, in ONNX Runtime."""
+    from spikegraph.targets.ort import run_ort
+
+    return run_ort(graph, rasters)
+
+
+PLACES: dict[str, Place] = {"reference": reference, "native": native, "lava": lava, "ort": ort}

@@ -42,6 +42,8 @@ _EXTRAS = {
     "pooch": "data",
     "tonic": "events",
     "tensorboardX": "tensorboard",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
 }
 _LOG_EVERY_S = 10
 _PROCESS = int(os.environ.get("RANK", 0))  # torchrun numbers the processes that train together

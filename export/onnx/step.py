@@ -1,0 +1,137 @@
+"""One step of a whole graph as ONNX nodes, and what it remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from spikegraph.export import fixed
+from spikegraph.export.connectivity import Shape
+from spikegraph.export.graph import Graph
+from spikegraph.export.onnx.neurons import NeuronStep, state_of
+from spikegraph.export.onnx.nodes import INT16, INT32, INT64, UINT8, Nodes
+from spikegraph.export.onnx.ranges import Ranges
+from spikegraph.export.onnx.synapses import current
+from spikegraph.export.order import topological_order
+
+STATES = {
+    "u": f"synaptic current, after it was wrapped into ±2^{fixed.STATE_BITS - 1}",
+    "v": f"membrane potential after reset, ±(2^{fixed.STATE_BITS - 1} - 1)",
+    "held": "steps for which v stays 0 yet",
+    "n_spikes": "spikes so far",
+    "past": "spikes of the last steps, the latest last",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """Something that is remembered from step to step.
+
+    Parameters
+    ----------
+    node, variable : str
+        Which input or population, and one of `STATES`.
+    type : int
+        ONNX type.
+    shape : tuple of int
+        Without the batch, which comes first.
+    """
+
+    node: str
+    variable: str
+    type: int
+    shape: Shape
+
+    @property
+    def name(self) -> str:
+        """Name of its value after the step; before it, `/last` follows."""
+        return f"{self.node}/{self.variable}"
+
+
+def spike_type(graph: Graph, name: str) -> int:
+    """ONNX type of the spikes of an input or population."""
+    return INT16 if name in graph.inputs and graph.inputs[name].graded else UINT8
+
+
+def states_of(graph: Graph, *, with_inputs: bool) -> list[State]:
+    """List what a graph remembers; spikes of inputs only if they are to be delayed in the step."""
+    states = [
+        State(node=name, variable=variable, type=INT32, shape=p.shape)
+        for name, p in graph.populations.items()
+        for variable in state_of(p)
+    ]
+    for name in [*graph.inputs, *graph.populations]:
+        longest = max((p.delay_steps for p in graph.projections.values() if p.source == name), default=0)
+        if longest and (with_inputs or name in graph.populations):
+            shape = (longest, *graph.shape_of(name))
+            states.append(State(node=name, variable="past", type=spike_type(graph, name), shape=shape))
+    return states
+
+
+class Step:
+    """The nodes of one step.
+
+    Parameters
+    ----------
+    nodes : Nodes
+    graph : Graph
+        Legal.
+    chosen : Ranges
+    states : sequence of State
+    batch : str
+        Value of int64 (1,): the number of samples.
+    """
+
+    def __init__(self, nodes: Nodes, graph: Graph, chosen: Ranges, states: Sequence[State], batch: str) -> None:
+        self.nodes, self.graph, self.chosen, self.batch = nodes, graph, chosen, batch
+        self.states = {state.name: state for state in states}
+
+    def last(self, state: str) -> str:
+        """Value of a state before the step."""
+        return f"{self.nodes.prefix}{state}/last"
+
+    def run(self, spikes: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+        """Add the nodes; return the value of each variable and state by its name, such as "hidden/v".
+
+        Parameters
+        ----------
+        spikes : mapping of input → value (B, *shape)
+        given : mapping of population → value (B, *shape)
+            What inputs add to u, where it has been computed already; such inputs are not in `spikes`.
+        """
+        spikes, values = dict(spikes), dict[str, str]()
+        for name in topological_order(self.graph):
+            currents = [given[name]] if name in given else []
+            for p_name, p in self.graph.into(name).items():
+                if p.source in self.graph.inputs and p.source not in spikes:
+                    continue
+                arriving = self._past(p.source, p.delay_steps, p_name) if p.delay_steps else spikes[p.source]
+                currents.append(current(self.nodes, arriving, self.graph, p_name, self.chosen))
+            values |= {f"{name}/{variable}": value for variable, value in self._neurons(name, currents).items()}
+            spikes[name] = values[f"{name}/s"]
+        past = [state for state in self.states.values() if state.variable == "past"]
+        return values | {state.name: self._remembered(state, spikes[state.node]) for state in past}
+
+    def _neurons(self, name: str, currents: list[str]) -> dict[str, str]:
+        population = self.graph.populations[name]
+        last = {variable: self.last(f"{name}/{variable}") for variable in state_of(population)}
+        if not currents and "u" not in last:
+            currents = [zeros(self.nodes, self.batch, population.shape, INT32, f"{name}/no_current")]
+        return NeuronStep(self.nodes, name, population, self.chosen.neurons[name], last).run(currents)
+
+    def _past(self, source: str, delay_steps: int, name: str) -> str:
+        state = self.states[f"{source}/past"]
+        at = self.nodes.number(state.shape[0] - delay_steps, INT64)
+        return self.nodes.add("Gather", [self.last(state.name), at], f"{name}/arriving", axis=1)
+
+    def _remembered(self, state: State, spikes: str) -> str:
+        first, end, axis = (self.nodes.numbers([n]) for n in (1, state.shape[0], 1))
+        latest = self.nodes.add("Unsqueeze", [spikes, axis], f"{state.name}/latest")
+        kept = self.nodes.add("Slice", [self.last(state.name), first, end, axis], f"{state.name}/kept")
+        return self.nodes.add("Concat", [kept, latest], state.name, axis=1)
+
+
+def zeros(nodes: Nodes, batch: str, shape: Shape, of: int, name: str) -> str:
+    """Make zeros (B, *shape)."""
+    whole = nodes.add("Concat", [batch, nodes.numbers(shape)], f"{name}/shape", axis=0)
+    return nodes.zeros(whole, of, name)
