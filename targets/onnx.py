@@ -14,7 +14,7 @@ from spikegraph.export.onnx import run_model, step_model
 README = """# A spiking network in ONNX
 
 Spikes and state in integers; standard operators only, opset {opset}. `run.onnx` is a whole window from cleared state,
-`step.onnx` one step. Made by `spikegraph`, whose docs/onnx.md has the names, types and shapes. Run them with onnxruntime:
+`step.onnx` one step. Made by `spikegraph`: its docs/onnx.md has names, types and shapes. To run them, with onnxruntime:
 
 ```python
 {run}```

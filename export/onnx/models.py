@@ -16,7 +16,7 @@ from spikegraph.export.graph import Graph
 from spikegraph.export.hdf5 import graph_checksum
 from spikegraph.export.onnx.nodes import INT32, UINT8, Nodes
 from spikegraph.export.onnx.ranges import Ranges, ranges
-from spikegraph.export.onnx.step import STATES, State, Step, spike_type, states_of, zeros
+from spikegraph.export.onnx.step import STATES, State, Step, spike_type, states_of
 from spikegraph.export.onnx.synapses import current
 
 OPSET, IR_VERSION = 18, 8  # of ONNX 1.13, which ONNX Runtime reads since 1.14
@@ -41,8 +41,7 @@ def step_model(graph: Graph, record: Collection[str] = ()) -> onnx.ModelProto:
     """
     chosen, exposed = _checked(graph, record)
     nodes, states = Nodes(), states_of(graph, with_inputs=True)
-    batch = nodes.add("Shape", [next(iter(graph.inputs))], "samples/batch", start=0, end=1)
-    Step(nodes, graph, chosen, states, batch).run({name: name for name in graph.inputs}, {})
+    Step(nodes, graph, chosen, states, batch_axis=0).run({name: name for name in graph.inputs}, {})
     inputs = [_input(graph, name, [B]) for name in graph.inputs]
     inputs += [_state(state, f"{state.name}/last", "before") for state in states]
     kept = {state.name for state in states}
@@ -71,11 +70,11 @@ def run_model(graph: Graph, record: Collection[str] = ()) -> onnx.ModelProto:
     chosen, exposed = _checked(graph, record)
     outer, states = Nodes(), states_of(graph, with_inputs=False)
     first = next(iter(graph.inputs))
-    batch = outer.add("Shape", [first], "samples/batch", start=1, end=2)
     body = Nodes("step/", outer)
     given = _from_inputs(outer, graph, chosen)
     in_body = {name: f"{body.prefix}{value}" for name, value in given.items()}
-    values = Step(body, graph, chosen, states, batch).run({}, in_body)
+    step = Step(body, graph, chosen, states, batch_axis=1)
+    values = step.run({}, in_body)
 
     inputs = [_state(state, f"{body.prefix}{state.name}/last", "before") for state in states]
     for name, value in in_body.items():
@@ -89,7 +88,7 @@ def run_model(graph: Graph, record: Collection[str] = ()) -> onnx.ModelProto:
         results.append(result)
     scan = helper.make_node(
         "Scan",
-        [zeros(outer, batch, s.shape, s.type, f"{s.name}/cleared") for s in states] + (list(given.values()) or [first]),
+        [step.zeros(s.shape, s.type, f"{s.name}/cleared") for s in states] + (list(given.values()) or [first]),
         [f"{state.name}/final" for state in states] + exposed,
         name="window",
         doc_string="the steps, one after the other",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from spikegraph.export import fixed
 from spikegraph.export.connectivity import Shape
@@ -78,17 +79,28 @@ class Step:
         Legal.
     chosen : Ranges
     states : sequence of State
-    batch : str
-        Value of int64 (1,): the number of samples.
+    batch_axis : int
+        Where the inputs of the model have the number of samples.
     """
 
-    def __init__(self, nodes: Nodes, graph: Graph, chosen: Ranges, states: Sequence[State], batch: str) -> None:
-        self.nodes, self.graph, self.chosen, self.batch = nodes, graph, chosen, batch
+    def __init__(self, nodes: Nodes, graph: Graph, chosen: Ranges, states: Sequence[State], batch_axis: int) -> None:
+        self.nodes, self.graph, self.chosen, self.batch_axis = nodes, graph, chosen, batch_axis
         self.states = {state.name: state for state in states}
 
     def last(self, state: str) -> str:
         """Value of a state before the step."""
         return f"{self.nodes.prefix}{state}/last"
+
+    @cached_property
+    def _samples(self) -> str:
+        first, axis = next(iter(self.graph.inputs)), self.batch_axis
+        return self.nodes.outer.add("Shape", [first], f"{first}/samples", start=axis, end=axis + 1)
+
+    def zeros(self, shape: Shape, of: int, name: str) -> str:
+        """Make zeros (B, *shape), once for all steps."""
+        outer = self.nodes.outer
+        whole = outer.add("Concat", [self._samples, outer.numbers(shape)], f"{name}/shape", axis=0)
+        return outer.zeros(whole, of, name)
 
     def run(self, spikes: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
         """Add the nodes; return the value of each variable and state by its name, such as "hidden/v".
@@ -113,25 +125,21 @@ class Step:
         return values | {state.name: self._remembered(state, spikes[state.node]) for state in past}
 
     def _neurons(self, name: str, currents: list[str]) -> dict[str, str]:
-        population = self.graph.populations[name]
+        population, neuron = self.graph.populations[name], self.chosen.neurons[name]
         last = {variable: self.last(f"{name}/{variable}") for variable in state_of(population)}
         if not currents and "u" not in last:
-            currents = [zeros(self.nodes, self.batch, population.shape, INT32, f"{name}/no_current")]
-        return NeuronStep(self.nodes, name, population, self.chosen.neurons[name], last).run(currents)
+            currents = [self.zeros(population.shape, neuron.current_type, f"{name}/no_current")]
+        return NeuronStep(self.nodes, name, population, neuron, last).run(currents)
 
     def _past(self, source: str, delay_steps: int, name: str) -> str:
+        """Take the spikes of `delay_steps` ago."""
         state = self.states[f"{source}/past"]
         at = self.nodes.number(state.shape[0] - delay_steps, INT64)
         return self.nodes.add("Gather", [self.last(state.name), at], f"{name}/arriving", axis=1)
 
     def _remembered(self, state: State, spikes: str) -> str:
+        """Put the spikes of this step behind those before, and drop the oldest."""
         first, end, axis = (self.nodes.numbers([n]) for n in (1, state.shape[0], 1))
         latest = self.nodes.add("Unsqueeze", [spikes, axis], f"{state.name}/latest")
         kept = self.nodes.add("Slice", [self.last(state.name), first, end, axis], f"{state.name}/kept")
         return self.nodes.add("Concat", [kept, latest], state.name, axis=1)
-
-
-def zeros(nodes: Nodes, batch: str, shape: Shape, of: int, name: str) -> str:
-    """Make zeros (B, *shape)."""
-    whole = nodes.add("Concat", [batch, nodes.numbers(shape)], f"{name}/shape", axis=0)
-    return nodes.zeros(whole, of, name)
