@@ -26,7 +26,14 @@ def onnx(graph: Graph, folder: str | Path) -> dict[str, Any]:
     return build_onnx(graph, folder)
 
 
-BUILDERS: dict[str, Builder] = {"lava": lava, "onnx": onnx}
+def c(graph: Graph, folder: str | Path) -> dict[str, Any]:
+    """Build portable C99."""
+    from spikegraph.targets.c.folder import build_c
+
+    return build_c(graph, folder)
+
+
+BUILDERS: dict[str, Builder] = {"lava": lava, "onnx": onnx, "c": c}
 
 
 def build(graph: Graph, folder: str | Path, target: str) -> dict[str, Any]:

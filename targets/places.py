@@ -47,4 +47,11 @@ def ort(graph: Graph, rasters: Mapping[str, Array]) -> Execution:
     return run_ort(graph, rasters)
 
 
-PLACES: dict[str, Place] = {"reference": reference, "native": native, "lava": lava, "ort": ort}
+def c(graph: Graph, rasters: Mapping[str, Array]) -> Execution:
+    """Run a graph as C that the machine's compiler compiles."""
+    from spikegraph.targets.c.run import run_c
+
+    return run_c(graph, rasters)
+
+
+PLACES: dict[str, Place] = {"reference": reference, "native": native, "lava": lava, "ort": ort, "c": c}

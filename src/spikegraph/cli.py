@@ -443,6 +443,8 @@ def build(graph: Path, target: str, out: Path, as_json: bool) -> None:
     if as_json:
         _print_json(report)
     else:
+        for line in report.get("summary", ()):
+            click.echo(f"{out}: {line}")
         click.echo(f"{out}: built for {target}; see {out / 'README.md'}")
 
 
