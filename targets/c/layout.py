@@ -12,15 +12,18 @@ import numpy as np
 from spikegraph.export import fixed
 from spikegraph.export.check import require_legal
 from spikegraph.export.connectivity import Array
-from spikegraph.export.graph import Graph, Population
+from spikegraph.export.graph import Graph
 from spikegraph.export.order import topological_order
 from spikegraph.targets.c.limits import CRefusalError, refusals, slots_of
+from spikegraph.targets.c.parameters import parameters_of
 from spikegraph.targets.c.synapses import Synapses, synapses_of
 
 _NO_LIMIT = 2**31 - 1
 _MASKS = {"zero": (0, 0), "subtract": (-1, -1), "none": (-1, 0)}  # what a spike leaves of v: see neuron.h
 _READOUTS = {"count": 1, "membrane": 2, "first_spike": 3}
+_PARAMETERS = ("keep_u", "keep_v", "threshold", "bias")
 _WORD = 32  # spikes are bits of words
+_PAIRS_AND_TARGETS = {"rows": "tap", "columns": "tap", "targets": "network_index"}  # all else is an offset
 
 Row = dict[str, Any]
 
@@ -150,10 +153,10 @@ class _Tables:
             row: Row = {"kind": s.kind, "source": self.sources.index(p.source), "delay": p.delay_steps}
             row |= {"left": max(s.exponent - common, 0), "right": max(-s.exponent, 0)}
             row |= {"apart": int(s.exponent < 0 and bool(rows)), "weight_bytes": s.weight.itemsize}
-            row |= {"weight": self._table(f"weight_of_{name}", f"int{8 * s.weight.itemsize}_t", s.weight)}
+            row |= {"weight": self._table(f"weight_of_{name}", f"{s.weight.dtype.name}_t", s.weight)}
             row |= s.fields
             for what, a in s.offsets.items():
-                ctype = {"rows": "tap", "columns": "tap", "targets": "network_index"}.get(what, "offset")
+                ctype = _PAIRS_AND_TARGETS.get(what, "offset")
                 dtype = self.index if ctype == "network_index" else self.offset
                 row[what] = self._table(f"{what}_of_{name}", ctype, a.astype(dtype))
             rows.append(row)
@@ -176,7 +179,7 @@ class _Tables:
             row |= {"remembers": int(remembers), "holds": int(holds), "counts": int(counts), "read": int(name in read)}
             row |= {"left": self._common_left(name)}
             row |= {"first_projection": projections, "n_projections": n_projections}
-            row |= self._parameters(name, p)
+            row |= self._parameter_rows(name)
             row |= {"keep_mask": keep_mask, "sub_mask": sub_mask, "pause": p.refractory_steps - 1}
             row |= {"max_spikes": p.max_spikes or _NO_LIMIT}
             rows.append(row)
@@ -188,36 +191,12 @@ class _Tables:
         self.n_state = {"N_NEURONS": neurons, "N_CURRENTS": currents, "N_HELD": held, "N_COUNTED": counted}
         return rows
 
-    def _parameters(self, name: str, p: Population) -> dict[str, Row]:
-        bias_mant, bias_exp = p.bias_mant.astype(np.int64), p.bias_exp.astype(np.int64)
-        if bias_mant.ndim == 1 and bias_exp.ndim == 3:
-            bias_mant = bias_mant.reshape(-1, 1, 1)
-        if bias_exp.ndim == 1 and bias_mant.ndim == 3:
-            bias_exp = bias_exp.reshape(-1, 1, 1)
-        of_v = {
-            "keep_u": fixed.DECAY_ONE - p.decay_u.astype(np.int64),
-            "keep_v": fixed.DECAY_ONE - p.decay_v.astype(np.int64),
-            "threshold": p.threshold_mant.astype(np.int64) << fixed.ALIGN_BITS,
-            "bias": bias_mant << bias_exp,
-        }
-        return {parameter: self._parameter(name, parameter, a, p) for parameter, a in of_v.items()}
-
-    def _parameter(self, name: str, parameter: str, value: Array, p: Population) -> Row:
-        """Write a parameter as narrow numbers times a power of two; one number where all are the same."""
-        value = value if (value != value.flat[0]).any() else value.flat[:1].reshape(())
-        bits = int(np.bitwise_or.reduce(value, axis=None))
-        shift = (bits & -bits).bit_length() - 1 if bits else 0
-        mantissa = (value >> shift).ravel()
-        wide = mantissa.min() < -(2**15) or mantissa.max() >= 2**15
-        ctype, dtype = ("int32_t", np.int32) if wide else ("int16_t", np.int16)
-        per_channel = value.ndim == 1 and len(p.shape) == 3
-        return {
-            "value": self._table(f"{parameter}_of_{name}", ctype, mantissa.astype(dtype)),
-            "bytes": np.dtype(dtype).itemsize,
-            "shift": shift,
-            "per_channel": int(per_channel),
-            "per_neuron": int(value.ndim > 0 and not per_channel),
-        }
+    def _parameter_rows(self, name: str) -> Row:
+        rows: Row = {}
+        for parameter, (values, fields) in parameters_of(self.graph.populations[name]).items():
+            table = self._table(f"{parameter}_of_{name}", f"{values.dtype.name}_t", values)
+            rows[parameter] = {"value": table, **fields}
+        return rows
 
     def _reading_rows(self) -> list[Row]:
         readout = self.graph.readout
@@ -250,8 +229,8 @@ class _Tables:
         apart = any(bool(row["apart"]) for row in rows["projections"])
         score, n_classes = self._score(readings)
         sizes: dict[str, int | str] = {
-            "INDEX": _ctype(self.index),
-            "OFFSET": _ctype(self.offset),
+            "INDEX": f"{self.index.name}_t",
+            "OFFSET": f"{self.offset.name}_t",
             "SCORE": f"int{8 * score}_t",
             "N_STEPS": graph.n_steps,
             "N_INPUTS": len(graph.inputs),
@@ -272,6 +251,9 @@ class _Tables:
             "HAS_GRADED": int(self.n_values > 0),
             "HAS_CURRENT": int(self.n_state["N_CURRENTS"] > 0),
             "HAS_HOLD": int(self.n_state["N_HELD"] > 0),
+            "HAS_COUNT": int(self.n_state["N_COUNTED"] > 0),
+            "HAS_WIDE": int(any(row[q]["bytes"] == 4 for row in rows["populations"] for q in _PARAMETERS)),
+            **{f"EACH_{q.upper()}": max(row[q]["per_neuron"] for row in rows["populations"]) for q in _PARAMETERS},
             "HAS_RIGHT": int(any(s.exponent < 0 for s in self.synapses.values())),
             "HAS_APART": int(apart),
         }
@@ -292,9 +274,5 @@ class _Tables:
         return 4 if most < 2**31 else 8, n // readout.neurons_per_class
 
 
-def _unsigned(largest: int) -> np.dtype:
+def _unsigned(largest: int) -> np.dtype[Any]:
     return np.dtype(np.uint16 if largest < 1 << 16 else np.uint32)
-
-
-def _ctype(dtype: np.dtype) -> str:
-    return f"{dtype.name}_t"

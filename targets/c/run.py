@@ -84,14 +84,19 @@ def run_c(
 
 def events_text(graph: Graph, rasters: Mapping[str, Array]) -> str:
     """Return samples as main.c reads them: a line of text for each step, the steps of a sample after each other."""
-    flat = [np.asarray(raster_of(rasters[name])) for name in graph.inputs]
-    lines = np.concatenate([a.reshape(*a.shape[:2], -1) for a in flat], axis=2).astype(np.int64)
-    n_steps, n_samples, n_lines = lines.shape
-    in_order = lines.transpose(1, 0, 2).reshape(n_samples * n_steps, n_lines)
-    step, line = np.nonzero(in_order)
-    value = in_order[step, line]
+    steps, lines, values, first = [], [], [], 0
+    for name, node in graph.inputs.items():
+        raster = raster_of(rasters[name])
+        n_steps, n_samples = raster.shape[:2]
+        t, sample, line = np.nonzero(raster.reshape(n_steps, n_samples, node.n))
+        steps.append(sample * n_steps + t)
+        lines.append(first + line)
+        values.append(raster.reshape(n_steps, n_samples, node.n)[t, sample, line])
+        first += node.n
+    order = np.argsort(np.concatenate(steps), kind="stable")
+    step, line, value = (np.concatenate(parts)[order] for parts in (steps, lines, values))
     texts = [f"{i}" if v == 1 else f"{i}:{v}" for i, v in zip(line.tolist(), value.tolist(), strict=True)]
-    ends = np.searchsorted(step, np.arange(len(in_order)), side="right").tolist()
+    ends = np.searchsorted(step, np.arange(n_steps * n_samples), side="right").tolist()
     return "".join(f"{' '.join(texts[begin:end])}\n" for begin, end in zip([0, *ends], ends, strict=False))
 
 

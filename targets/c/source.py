@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from importlib import resources
 
 from spikegraph.export.connectivity import Array
@@ -17,7 +18,7 @@ _STRUCTURES = {
     "outputs": "output",
     "readings": "reading",
 }
-_WIDTH = 120
+_PARTS = ("structures.h", "synapses.h", "neurons.h", "readout.h")  # of the engine, which becomes one file
 _PER_LINE = 24  # numbers
 
 
@@ -34,13 +35,12 @@ def sources_of(graph: Graph, layout: Layout, name: str) -> dict[str, str]:
     """
     sizes = {**layout.sizes, **_names(graph)}
     macros = "".join(f"#define NETWORK_{macro} {value}\n" for macro, value in sizes.items())
-    tables = "\n".join([*_arrays(layout), *_rows(layout)])
-    header = _template("network.h").replace('#include "sizes.h"\n', macros)
-    engine = _template("network.c").replace('#include "tables.h"\n', tables)
-    files = {f"{name}.h": header, f"{name}.c": engine}
+    written = {"sizes.h": macros, "tables.h": "\n".join([*_arrays(layout), *_rows(layout)])}
+    written |= {file: _template(file) for file in _PARTS}
+    files = {f"{name}.{suffix}": _inlined(_template(f"network.{suffix}"), written) for suffix in "hc"}
     files |= {file: _template(file) for file in ("main.c", "Makefile")}
     neuron = (resources.files("spikegraph.hwsim") / "neuron.h").read_text(encoding="utf-8")
-    return {**{file: _named(text, name) for file, text in files.items()}, "neuron.h": neuron}
+    return {**{file: _named(file, text, name) for file, text in files.items()}, "neuron.h": neuron}
 
 
 def identifier(text: str) -> str:
@@ -54,10 +54,17 @@ def _template(file: str) -> str:
     return (resources.files("spikegraph.targets.c") / file).read_text(encoding="utf-8")
 
 
-def _named(text: str, name: str) -> str:
+def _inlined(text: str, parts: Mapping[str, str]) -> str:
+    """Put parts in the place of the lines that include them."""
+    for file, part in parts.items():
+        text = text.replace(f'#include "{file}"\n', f"\n{part}" if file != "sizes.h" else part)
+    return text
+
+
+def _named(file: str, text: str, name: str) -> str:
     """Put the network's name where the engine says `network_`, `NETWORK_`, `network.h`, `network.c`."""
     text = re.sub(r"\bNETWORK_", f"{name.upper()}_", text)
-    return re.sub(r"\bnetwork(?=_|\.[ch]\b|$|:)", name, text, flags=re.MULTILINE)
+    return re.sub(r"\bnetwork\b" if file == "Makefile" else r"\bnetwork(?=_|\.[ch]\b)", name, text)
 
 
 def _names(graph: Graph) -> dict[str, str]:
