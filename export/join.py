@@ -22,8 +22,8 @@ def join(
 
     Requires: legal graphs of one kind that have the same inputs, coding and n_steps (and dt).
     Ensures: each computes what it computes alone, bit for bit, on the spikes that the first one's code makes (the seeds
-    of rate codes may differ, as those of networks that were trained from different seeds do); population, projection and output x of the graph called
-    n is called n.x; the inputs keep their names.
+    of rate codes may differ, as those of networks that were trained from different seeds do); population, projection
+    and output x of the graph called n is called n.x; the inputs keep their names.
 
     Parameters
     ----------
