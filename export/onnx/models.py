@@ -17,7 +17,6 @@ from spikegraph.export.hdf5 import graph_checksum
 from spikegraph.export.onnx.nodes import INT32, UINT8, Nodes
 from spikegraph.export.onnx.ranges import Ranges, ranges
 from spikegraph.export.onnx.step import STATES, State, Step, spike_type, states_of
-from spikegraph.export.onnx.synapses import current
 
 OPSET, IR_VERSION = 18, 8  # of ONNX 1.13, which ONNX Runtime reads since 1.14
 T, B = "T", "B"  # steps, samples: free
@@ -40,8 +39,8 @@ def step_model(graph: Graph, record: Collection[str] = ()) -> onnx.ModelProto:
         The graph is not legal; ONNX cannot hold it; a population to be recorded does not exist.
     """
     chosen, exposed = _checked(graph, record)
-    nodes, states = Nodes(), states_of(graph, with_inputs=True)
-    Step(nodes, graph, chosen, states, batch_axis=0).run({name: name for name in graph.inputs}, {})
+    nodes, states = Nodes(), states_of(graph)
+    Step(nodes, graph, chosen, states, batch_axis=0).run()
     inputs = [_input(graph, name, [B]) for name in graph.inputs]
     inputs += [_state(state, f"{state.name}/last", "before") for state in states]
     kept = {state.name for state in states}
@@ -53,7 +52,7 @@ def step_model(graph: Graph, record: Collection[str] = ()) -> onnx.ModelProto:
 def run_model(graph: Graph, record: Collection[str] = ()) -> onnx.ModelProto:
     """Return the model of a whole window: rasters of the inputs → what the outputs did in each step.
 
-    State starts cleared. What the inputs add to u is computed for all steps at once; the rest is the body of a `Scan`.
+    State starts cleared. The steps are a `Scan`, whose body is the step.
 
     Parameters
     ----------
@@ -68,36 +67,28 @@ def run_model(graph: Graph, record: Collection[str] = ()) -> onnx.ModelProto:
         The graph is not legal; ONNX cannot hold it; a population to be recorded does not exist.
     """
     chosen, exposed = _checked(graph, record)
-    outer, states = Nodes(), states_of(graph, with_inputs=False)
-    first = next(iter(graph.inputs))
-    body = Nodes("step/", outer)
-    given = _from_inputs(outer, graph, chosen)
-    in_body = {name: f"{body.prefix}{value}" for name, value in given.items()}
+    outer, states = Nodes(), states_of(graph)
+    body = Nodes("step:", outer)  # no name of a graph has a colon
     step = Step(body, graph, chosen, states, batch_axis=1)
-    values = step.run({}, in_body)
-
-    inputs = [_state(state, f"{body.prefix}{state.name}/last", "before") for state in states]
-    for name, value in in_body.items():
-        inputs.append(_value(value, chosen.neurons[name].current_type, [B, *graph.shape_of(name)]))
-    if not given:  # something must say how many steps there are
-        inputs.append(_value(f"{body.prefix}{first}", spike_type(graph, first), [B, *graph.shape_of(first)]))
+    values = step.run()
+    inputs = [_state(state, step.last(state.name), "before") for state in states]
+    inputs += [_input(graph, name, [B], body.prefix) for name in graph.inputs]
     results = [_state(state, values[state.name], "after") for state in states]
     for name in exposed:  # under a name of its own, because it may be a state as well
-        result = _result(graph, name, [B])
-        result.name = body.add("Identity", [values[name]], f"{name}/out")
-        results.append(result)
+        results.append(_result(graph, name, [B]))
+        results[-1].name = body.add("Identity", [values[name]], f"{name}/out")
     scan = helper.make_node(
         "Scan",
-        [step.zeros(s.shape, s.type, f"{s.name}/cleared") for s in states] + (list(given.values()) or [first]),
+        [step.zeros(state.shape, state.type, f"{state.name}/cleared") for state in states] + list(graph.inputs),
         [f"{state.name}/final" for state in states] + exposed,
         name="window",
         doc_string="the steps, one after the other",
         body=helper.make_graph(body.nodes, "step", inputs, results, doc_string="one step"),
-        num_scan_inputs=max(len(given), 1),
+        num_scan_inputs=len(graph.inputs),
     )
     outer.nodes.append(scan)
     rasters = [_input(graph, name, [T, B]) for name in graph.inputs]
-    return _model(graph, "run", outer, rasters, [_result(graph, name, [T, B]) for name in exposed], [])
+    return _model(graph, "run", outer, rasters, [_result(graph, name, [T, B]) for name in exposed], states)
 
 
 def _checked(graph: Graph, record: Collection[str]) -> tuple[Ranges, list[str]]:
@@ -115,42 +106,14 @@ def _checked(graph: Graph, record: Collection[str]) -> tuple[Ranges, list[str]]:
     return ranges(graph), list(dict.fromkeys(exposed))
 
 
-def _from_inputs(nodes: Nodes, graph: Graph, chosen: Ranges) -> dict[str, str]:
-    """Compute what inputs add to u, for all steps at once: population → value (T, B, *shape)."""
-    found = {}
-    for name in graph.populations:
-        from_inputs = {p_name: p for p_name, p in graph.into(name).items() if p.source in graph.inputs}
-        if from_inputs:
-            first, *others = (_all_steps(nodes, graph, p_name, chosen) for p_name in from_inputs)
-            found[name] = nodes.chain(first, [nodes.then("Add", other) for other in others], f"{name}/from_inputs")
-    return found
-
-
-def _all_steps(nodes: Nodes, graph: Graph, name: str, chosen: Ranges) -> str:
-    """Compute what a projection from an input adds to u, for all steps at once."""
-    p = graph.projections[name]
-    source, target = graph.shape_of(p.source), graph.shape_of(p.target)
-    rows = nodes.add("Reshape", [p.source, nodes.numbers([-1, *source])], f"{name}/all_steps")
-    added = current(nodes, rows, graph, name, chosen)
-    samples = nodes.add("Shape", [p.source], f"{name}/steps_and_samples", start=0, end=2)
-    shape = nodes.add("Concat", [samples, nodes.numbers(target)], f"{name}/step_by_step/shape", axis=0)
-    by_step = nodes.add("Reshape", [added, shape], f"{name}/step_by_step")
-    if not p.delay_steps:
-        return by_step
-    before = nodes.numbers([p.delay_steps, *(0 for _ in range(2 * len(target) + 3))])
-    later = nodes.add("Pad", [by_step, before], f"{name}/late")
-    n_steps = nodes.add("Shape", [p.source], f"{name}/steps", start=0, end=1)
-    return nodes.add("Slice", [later, nodes.numbers([0]), n_steps, nodes.numbers([0])], f"{name}/arriving")
-
-
 def _value(name: str, of: int, shape: list[str | int], doc: str = "") -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, of, shape, doc_string=doc)
 
 
-def _input(graph: Graph, name: str, free: list[str]) -> onnx.ValueInfoProto:
+def _input(graph: Graph, name: str, free: list[str], prefix: str = "") -> onnx.ValueInfoProto:
     node = graph.inputs[name]
     carries = f"{min(node.min_value, 0)}…{max(node.max_value, 0)}" if node.graded else "0 or 1"
-    return _value(name, spike_type(graph, name), [*free, *node.shape], f"spikes of the input, {carries}")
+    return _value(prefix + name, spike_type(graph, name), [*free, *node.shape], f"spikes of the input, {carries}")
 
 
 def _result(graph: Graph, name: str, free: list[str]) -> onnx.ValueInfoProto:
@@ -195,10 +158,9 @@ def _properties(graph: Graph, kind: str, states: list[State]) -> dict[str, Any]:
         "graph": graph_checksum(graph),
         "n_steps": graph.n_steps,
         "inputs": {name: [min(node.min_value, 0), max(node.max_value, 0)] for name, node in graph.inputs.items()},
+        "states": [state.name for state in states],
         "outputs": {name: f"{output.population}/{output.variable}" for name, output in graph.outputs.items()},
     }
-    if states:
-        properties["states"] = [state.name for state in states]
     if graph.coding:
         properties["coding"] = vars(graph.coding)
     if graph.readout:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -54,8 +54,8 @@ def spike_type(graph: Graph, name: str) -> int:
     return INT16 if name in graph.inputs and graph.inputs[name].graded else UINT8
 
 
-def states_of(graph: Graph, *, with_inputs: bool) -> list[State]:
-    """List what a graph remembers; spikes of inputs only if they are to be delayed in the step."""
+def states_of(graph: Graph) -> list[State]:
+    """List what a graph remembers."""
     states = [
         State(node=name, variable=variable, type=INT32, shape=p.shape)
         for name, p in graph.populations.items()
@@ -63,7 +63,7 @@ def states_of(graph: Graph, *, with_inputs: bool) -> list[State]:
     ]
     for name in [*graph.inputs, *graph.populations]:
         longest = max((p.delay_steps for p in graph.projections.values() if p.source == name), default=0)
-        if longest and (with_inputs or name in graph.populations):
+        if longest:
             shape = (longest, *graph.shape_of(name))
             states.append(State(node=name, variable="past", type=spike_type(graph, name), shape=shape))
     return states
@@ -102,21 +102,12 @@ class Step:
         whole = outer.add("Concat", [self._samples, outer.numbers(shape)], f"{name}/shape", axis=0)
         return outer.zeros(whole, of, name)
 
-    def run(self, spikes: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
-        """Add the nodes; return the value of each variable and state by its name, such as "hidden/v".
-
-        Parameters
-        ----------
-        spikes : mapping of input → value (B, *shape)
-        given : mapping of population → value (B, *shape)
-            What inputs add to u, where it has been computed already; such inputs are not in `spikes`.
-        """
-        spikes, values = dict(spikes), dict[str, str]()
+    def run(self) -> dict[str, str]:
+        """Add the nodes; return the value of each variable and state by its name, such as "hidden/v"."""
+        spikes, values = {name: f"{self.nodes.prefix}{name}" for name in self.graph.inputs}, dict[str, str]()
         for name in topological_order(self.graph):
-            currents = [given[name]] if name in given else []
+            currents = []
             for p_name, p in self.graph.into(name).items():
-                if p.source in self.graph.inputs and p.source not in spikes:
-                    continue
                 arriving = self._past(p.source, p.delay_steps, p_name) if p.delay_steps else spikes[p.source]
                 currents.append(current(self.nodes, arriving, self.graph, p_name, self.chosen))
             values |= {f"{name}/{variable}": value for variable, value in self._neurons(name, currents).items()}

@@ -1,4 +1,4 @@
-"""The five kinds of projection as ONNX nodes: what each adds to u, for spikes (rows, *shape) of any number of rows."""
+"""The five kinds of projection as ONNX nodes: what each adds to u."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from spikegraph.export.onnx.ranges import Ranges, SumRange
 
 
 def current(nodes: Nodes, spikes: str, graph: Graph, name: str, chosen: Ranges) -> str:
-    """Add the nodes of shift(weight · s, weight_exp) << 6; return the result (rows, *target).
+    """Add the nodes of shift(weight · s, weight_exp) << 6; return the result (B, *target).
 
     Parameters
     ----------
     nodes : Nodes
     spikes : str
-        Value (rows, *source) of uint8 or int16.
+        Value (B, *source) of uint8 or int16.
     graph : Graph
     name : str
         The projection's.
