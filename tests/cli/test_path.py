@@ -388,6 +388,18 @@ def test_build_leaves_a_folder(net: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "result.npz").exists()
 
 
+def test_onnx_models_of_a_trained_network(net: Path, tmp_path: Path) -> None:
+    said = call("build", net, "--target", "onnx", "-o", tmp_path / "onnx", "--json")
+    assert json.loads(said.stdout)["run.onnx"]["inputs"] == {"input": "uint8 (T, B, 64)"}
+    assert {file.name for file in (tmp_path / "onnx").iterdir()} == {"README.md", "run.onnx", "step.onnx"}
+    assert "choose a new folder" in refused("build", net, "--target", "onnx", "-o", tmp_path / "onnx").replace(
+        "\n", " "
+    )
+    result = call("verify", net, "--against", "ort", "--data", "digits:test", "--samples", 20)
+    assert result.exit_code == 0
+    assert "ort: identical: 2 populations × 6 steps × 20 samples" in result.stdout
+
+
 WITHOUT = """
 import sys
 
@@ -421,6 +433,12 @@ def test_a_missing_package_is_one_message(net: Path, tmp_path: Path) -> None:
     result = without(["sklearn"], "simulate", net, "--data", "digits:test")
     assert result.returncode == 2
     assert "spikegraph[data]" in result.stderr
+    result = without(["onnx"], "build", net, "--target", "onnx", "-o", tmp_path / "x")
+    assert result.returncode == 2
+    assert result.stderr.strip() == "spikegraph: onnx is not installed; pip install 'spikegraph[onnx]'"
+    result = without(["onnxruntime"], "verify", net, "--against", "ort", "--data", "digits:test")
+    assert result.returncode == 2
+    assert "spikegraph[onnx]" in result.stderr
 
 
 def unchecked(graph: Graph, path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
