@@ -16,7 +16,7 @@ from spikegraph.export.graph import Graph
 from spikegraph.export.hdf5 import graph_checksum
 from spikegraph.export.onnx.nodes import INT32, UINT8, Nodes
 from spikegraph.export.onnx.ranges import Ranges, ranges
-from spikegraph.export.onnx.step import STATES, State, Step, spike_type, states_of
+from spikegraph.export.onnx.step import STATES, State, Step, spike_type, states_of, zeros
 
 OPSET, IR_VERSION = 18, 8  # of ONNX 1.13, which ONNX Runtime reads since 1.14
 T, B = "T", "B"  # steps, samples: free
@@ -40,7 +40,7 @@ def step_model(graph: Graph, record: Collection[str] = ()) -> onnx.ModelProto:
     """
     chosen, exposed = _checked(graph, record)
     nodes, states = Nodes(), states_of(graph)
-    Step(nodes, graph, chosen, states, batch_axis=0).run()
+    Step(nodes, graph, chosen, states).run()
     inputs = [_input(graph, name, [B]) for name in graph.inputs]
     inputs += [_state(state, f"{state.name}/last", "before") for state in states]
     kept = {state.name for state in states}
@@ -67,9 +67,8 @@ def run_model(graph: Graph, record: Collection[str] = ()) -> onnx.ModelProto:
         The graph is not legal; ONNX cannot hold it; a population to be recorded does not exist.
     """
     chosen, exposed = _checked(graph, record)
-    outer, states = Nodes(), states_of(graph)
-    body = Nodes("step:", outer)  # no name of a graph has a colon
-    step = Step(body, graph, chosen, states, batch_axis=1)
+    outer, body, states = Nodes(), Nodes("step:"), states_of(graph)  # no name of a graph has a colon
+    step = Step(body, graph, chosen, states)
     values = step.run()
     inputs = [_state(state, step.last(state.name), "before") for state in states]
     inputs += [_input(graph, name, [B], body.prefix) for name in graph.inputs]
@@ -77,13 +76,16 @@ def run_model(graph: Graph, record: Collection[str] = ()) -> onnx.ModelProto:
     for name in exposed:  # under a name of its own, because it may be a state as well
         results.append(_result(graph, name, [B]))
         results[-1].name = body.add("Identity", [values[name]], f"{name}/out")
+    first = next(iter(graph.inputs))
+    n_samples = outer.add("Shape", [first], f"{first}/samples", start=1, end=2)
+    cleared = [zeros(outer, n_samples, state.shape, state.type, f"{state.name}/cleared") for state in states]
     scan = helper.make_node(
         "Scan",
-        [step.zeros(state.shape, state.type, f"{state.name}/cleared") for state in states] + list(graph.inputs),
+        [*cleared, *graph.inputs],
         [f"{state.name}/final" for state in states] + exposed,
         name="window",
         doc_string="the steps, one after the other",
-        body=helper.make_graph(body.nodes, "step", inputs, results, doc_string="one step"),
+        body=helper.make_graph(body.nodes, "step", inputs, results, list(body.constants.values()), "one step"),
         num_scan_inputs=len(graph.inputs),
     )
     outer.nodes.append(scan)

@@ -17,18 +17,16 @@ Operation = Callable[[str, str], str]  # from a value and the name of the result
 
 
 class Nodes:
-    """Collects the nodes of one ONNX graph; values are known by their names.
+    """Collects the nodes and constants of one ONNX graph; values are known by their names.
 
     Parameters
     ----------
     prefix : str
         In front of every name that is made here: the body of a Scan must not use the names of what surrounds it.
-    outer : Nodes, optional
-        What surrounds it, which holds the constants of both.
     """
 
-    def __init__(self, prefix: str = "", outer: Nodes | None = None) -> None:
-        self.prefix, self.outer = prefix, outer or self
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix = prefix
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
 
@@ -63,8 +61,9 @@ class Nodes:
 
     def constant(self, array: Array, name: str) -> str:
         """Store an array; return its name."""
-        self.outer.constants[name] = numpy_helper.from_array(np.array(array, order="C"), name)
-        return name
+        full = self.prefix + name
+        self.constants[full] = numpy_helper.from_array(np.array(array, order="C"), full)
+        return full
 
     def array(self, array: Array, to: int, name: str) -> str:
         """Store an array in a type of ONNX; one number is shared by all who use it, and named after itself."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from spikegraph.export import fixed
 from spikegraph.export.connectivity import Shape
@@ -79,28 +78,15 @@ class Step:
         Legal.
     chosen : Ranges
     states : sequence of State
-    batch_axis : int
-        Where the inputs of the model have the number of samples.
     """
 
-    def __init__(self, nodes: Nodes, graph: Graph, chosen: Ranges, states: Sequence[State], batch_axis: int) -> None:
-        self.nodes, self.graph, self.chosen, self.batch_axis = nodes, graph, chosen, batch_axis
+    def __init__(self, nodes: Nodes, graph: Graph, chosen: Ranges, states: Sequence[State]) -> None:
+        self.nodes, self.graph, self.chosen = nodes, graph, chosen
         self.states = {state.name: state for state in states}
 
     def last(self, state: str) -> str:
         """Value of a state before the step."""
         return f"{self.nodes.prefix}{state}/last"
-
-    @cached_property
-    def _samples(self) -> str:
-        first, axis = next(iter(self.graph.inputs)), self.batch_axis
-        return self.nodes.outer.add("Shape", [first], f"{first}/samples", start=axis, end=axis + 1)
-
-    def zeros(self, shape: Shape, of: int, name: str) -> str:
-        """Make zeros (B, *shape), once for all steps."""
-        outer = self.nodes.outer
-        whole = outer.add("Concat", [self._samples, outer.numbers(shape)], f"{name}/shape", axis=0)
-        return outer.zeros(whole, of, name)
 
     def run(self) -> dict[str, str]:
         """Add the nodes; return the value of each variable and state by its name, such as "hidden/v"."""
@@ -119,7 +105,9 @@ class Step:
         population, neuron = self.graph.populations[name], self.chosen.neurons[name]
         last = {variable: self.last(f"{name}/{variable}") for variable in state_of(population)}
         if not currents and "u" not in last:
-            currents = [self.zeros(population.shape, neuron.current_type, f"{name}/no_current")]
+            first = f"{self.nodes.prefix}{next(iter(self.graph.inputs))}"
+            n_samples = self.nodes.add("Shape", [first], f"{name}/samples", start=0, end=1)
+            currents = [zeros(self.nodes, n_samples, population.shape, neuron.current_type, f"{name}/no_current")]
         return NeuronStep(self.nodes, name, population, neuron, last).run(currents)
 
     def _past(self, source: str, delay_steps: int, name: str) -> str:
@@ -134,3 +122,9 @@ class Step:
         latest = self.nodes.add("Unsqueeze", [spikes, axis], f"{state.name}/latest")
         kept = self.nodes.add("Slice", [self.last(state.name), first, end, axis], f"{state.name}/kept")
         return self.nodes.add("Concat", [kept, latest], state.name, axis=1)
+
+
+def zeros(nodes: Nodes, n_samples: str, shape: Shape, of: int, name: str) -> str:
+    """Make zeros (B, *shape); `n_samples` is a value of int64 (1,)."""
+    whole = nodes.add("Concat", [n_samples, nodes.numbers(shape)], f"{name}/shape", axis=0)
+    return nodes.zeros(whole, of, name)

@@ -71,7 +71,7 @@ def _weighted_sum(nodes: Nodes, spikes: str, graph: Graph, name: str, plan: SumR
 
 def _widened(nodes: Nodes, weight: Array, to: int, name: str) -> str:
     """Store weights as narrow as they are; they are widened once, when the model is loaded."""
-    return nodes.outer.cast(nodes.constant(weight, f"{name}/weight"), to, f"{name}/weight/wide")
+    return nodes.cast(nodes.constant(weight, f"{name}/weight"), to, f"{name}/weight/wide")
 
 
 def _product(nodes: Nodes, spikes: str, name: str, plan: SumRange, source: Shape, target: Shape) -> str:
@@ -90,22 +90,22 @@ def _product(nodes: Nodes, spikes: str, name: str, plan: SumRange, source: Shape
 
 def _matrix(nodes: Nodes, name: str, plan: SumRange, shape: Shape) -> str:
     """Make the matrix (source, target); one of stored synapses is filled in when the model is loaded."""
-    weight, outer = plan.weight, nodes.outer
+    weight = plan.weight
     if plan.places is None:
         stored = nodes.constant(weight.T, f"{name}/weight")
     elif weight.nbytes + plan.places.nbytes < prod(shape) * weight.itemsize:
-        values = outer.constant(weight, f"{name}/weight")
-        places = outer.cast(outer.constant(plan.places, f"{name}/places"), INT64, f"{name}/places/wide")
-        empty = outer.zeros(
-            outer.numbers([prod(shape)]), helper.np_dtype_to_tensor_dtype(weight.dtype), f"{name}/empty"
+        values = nodes.constant(weight, f"{name}/weight")
+        places = nodes.cast(nodes.constant(plan.places, f"{name}/places"), INT64, f"{name}/places/wide")
+        empty = nodes.zeros(
+            nodes.numbers([prod(shape)]), helper.np_dtype_to_tensor_dtype(weight.dtype), f"{name}/empty"
         )
-        filled = outer.add("ScatterElements", [empty, places, values], f"{name}/filled", axis=0)
-        stored = outer.add("Reshape", [filled, outer.numbers(shape)], f"{name}/matrix")
+        filled = nodes.add("ScatterElements", [empty, places, values], f"{name}/filled", axis=0)
+        stored = nodes.add("Reshape", [filled, nodes.numbers(shape)], f"{name}/matrix")
     else:
         whole = np.zeros(prod(shape), weight.dtype)
         whole[plan.places] = weight
-        stored = outer.constant(whole.reshape(shape), f"{name}/weight")
-    return stored if plan.sum_type == INT32 else outer.cast(stored, plan.sum_type, f"{name}/weight/wide")
+        stored = nodes.constant(whole.reshape(shape), f"{name}/weight")
+    return stored if plan.sum_type == INT32 else nodes.cast(stored, plan.sum_type, f"{name}/weight/wide")
 
 
 def _geometry(p: Conv2d | SumPool2d, kernel: Any, dilation: Any, groups: int) -> dict[str, Any]:

@@ -62,7 +62,11 @@ def kinds(model) -> list[str]:
 
 
 def stored(model) -> dict[str, np.ndarray]:
-    return {constant.name: numpy_helper.to_array(constant) for constant in model.graph.initializer}
+    return {
+        constant.name.removeprefix("step:"): numpy_helper.to_array(constant)
+        for graph in graphs_in(model.graph)
+        for constant in graph.initializer
+    }
 
 
 RECURRENT = network(
