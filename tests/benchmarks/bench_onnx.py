@@ -2,8 +2,8 @@
 
     python tests/benchmarks/bench_onnx.py net.h5 digits:test [FOLDER OF THE DATA]
 
-Both get spikes that are encoded already, in turns, round after round, in one thread. Seconds are of processor time: what
-else runs on the machine costs them less than it would cost seconds on the wall.
+Both get spikes that are encoded already, in turns, round after round, in one thread. Seconds are of processor time,
+which is less at the mercy of what else runs on the machine.
 """
 
 import sys
