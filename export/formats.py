@@ -46,5 +46,6 @@ def _format(path: str | os.PathLike[str]) -> Format:
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
         what = f"has the suffix {suffix!r}" if suffix else "has no suffix"
-        raise OptionError(str(path), what, f"use one of {', '.join(FORMATS)}")
+        then = ", then spikegraph build --target onnx" if suffix == ".onnx" else ""  # a model cannot be read back
+        raise OptionError(str(path), what, f"use one of {', '.join(FORMATS)}{then}")
     return FORMATS[suffix]

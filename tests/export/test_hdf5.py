@@ -579,7 +579,9 @@ def test_formats_by_suffix(tmp_path: Path) -> None:
     assert_same(small(), formats.load(str(tmp_path / "a.H5")))
 
 
-@pytest.mark.parametrize(("name", "match"), [("a.onnx", "suffix '.onnx'; use one of .h5"), ("a", "no suffix")])
+@pytest.mark.parametrize(
+    ("name", "match"), [("a.onnx", "suffix '.onnx'; use one of .h5, then spikegraph build"), ("a", "no suffix")]
+)
 def test_other_suffix(tmp_path: Path, name: str, match: str) -> None:
     with pytest.raises(OptionError, match=match):
         formats.save(small(), tmp_path / name)

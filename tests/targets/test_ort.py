@@ -67,7 +67,7 @@ def test_drawn_graphs(case):
 
 
 @pytest.mark.slow
-@settings(max_examples=1000)
+@settings(max_examples=500)
 @given(cases())
 def test_many_drawn_graphs(case):
     places = {"ort": PLACES["ort"], "step by step": stepped, "ONNX's evaluator": evaluated}
