@@ -18,8 +18,9 @@ from spikegraph.export.onnx.nodes import INT32, UINT8, Nodes
 from spikegraph.export.onnx.ranges import Ranges, ranges
 from spikegraph.export.onnx.step import STATES, State, Step, spike_type, states_of, zeros
 
-OPSET, IR_VERSION = 18, 8  # of ONNX 1.13, which ONNX Runtime reads since 1.14
+OPSET, IR_VERSION = 18, 8  # of ONNX 1.13
 T, B = "T", "B"  # steps, samples: free
+_READ = {"s": "s", "v": "v_before_reset"}  # variable of an output → what a readout reads of it
 _DOCS = STATES | {"s": "spikes, 0 or 1", "v_before_reset": "membrane potential that was compared with the threshold"}
 
 
@@ -161,7 +162,7 @@ def _properties(graph: Graph, kind: str, states: list[State]) -> dict[str, Any]:
         "n_steps": graph.n_steps,
         "inputs": {name: [min(node.min_value, 0), max(node.max_value, 0)] for name, node in graph.inputs.items()},
         "states": [state.name for state in states],
-        "outputs": {name: f"{output.population}/{output.variable}" for name, output in graph.outputs.items()},
+        "outputs": {name: f"{output.population}/{_READ[output.variable]}" for name, output in graph.outputs.items()},
     }
     if graph.coding:
         properties["coding"] = vars(graph.coding)

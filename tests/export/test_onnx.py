@@ -163,6 +163,9 @@ def test_a_reader_learns_what_the_graph_says() -> None:
     assert json.loads(properties["inputs"]) == {"x": [0, 1]}
     assert json.loads(properties["outputs"]) == {"out": "a/s"}
     assert json.loads(properties["states"]) == ["a/u", "a/v", "a/held", "a/n_spikes", "x/past", "a/past"]
+    potential = run_model(replace(graph, outputs={"out": Output(population="a", variable="v")}))
+    [outputs] = [prop.value for prop in potential.metadata_props if prop.key == "outputs"]
+    assert json.loads(outputs)["out"] in declared(potential.graph.output)
     assert model.producer_name == "spikegraph"
     assert {value.name: value.doc_string for value in model.graph.output}["a/held"] == (
         "steps for which v stays 0 yet, after the step"

@@ -67,7 +67,7 @@ def test_drawn_graphs(case):
 
 
 @pytest.mark.slow
-@settings(max_examples=500)
+@settings(max_examples=300)
 @given(cases())
 def test_many_drawn_graphs(case):
     places = {"ort": PLACES["ort"], "step by step": stepped, "ONNX's evaluator": evaluated}
