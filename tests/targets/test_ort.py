@@ -16,7 +16,7 @@ from onnx.reference import ReferenceEvaluator
 from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import DataError, TargetError
 from spikegraph.export.graph import Conv2d, Dense, Graph, Input, OneToOne, Output, Population, Sparse, SumPool2d
-from spikegraph.export.onnx import run_model, step_model
+from spikegraph.export.onnx import ranges, run_model, step_model
 from spikegraph.export.passes import pipelined
 from spikegraph.hwsim.program import compile_program
 from spikegraph.hwsim.reference import run_reference
@@ -132,6 +132,45 @@ def test_each_kind_at_both_ends_of_its_numbers(kind, largest, graded):
     assert all(sum(per_node.sum() for per_node in result.per_step[q].values()) for q in ("wraps", "saturations"))
     require_identical(graph, rasters)
     require_identical(*extreme_case(kind, largest, exponent=-8, graded=graded))
+
+
+LARGE = {  # layers beyond the blocks in which kernels work, whose sums end just below 2^24, or well above
+    "8 bits": (Dense, (300,), (257,), (257, 300), 127, False, {}),
+    "float32": (Dense, (511,), (257,), (257, 511), 32767, False, {}),
+    "float64": (Dense, (300,), (257,), (257, 300), 32767, True, {}),
+    "float32 Conv2d": (Conv2d, (16, 12, 13), (32, 12, 13), (32, 16, 3, 3), 32767, False, {"padding": 1}),
+    "float64 Conv2d": (Conv2d, (16, 12, 13), (32, 6, 7), (32, 16, 3, 3), 32767, True, {"padding": 1, "stride": 2}),
+    "float32 Conv2d by channel": (Conv2d, (32, 12, 13), (32, 10, 11), (32, 1, 3, 3), 56, True, {"groups": 32}),
+    "SumPool2d": (SumPool2d, (32, 12, 13), (32, 6, 6), (), 32767, True, {"kernel_size": 2}),
+}
+
+
+def large_case(case: str):
+    make, source, target, weights, largest, graded, fields = LARGE[case]
+    rng = np.random.default_rng(len(case))
+    signs = np.where(rng.random((target[0],) + (1,) * (len(weights) - 1)) < 0.5, -1, 1) if weights else 1  # by row
+    weight = signs * rng.integers(largest - 9, largest + 1, weights)
+    graph = Graph(
+        inputs={"x": Input(shape=source, **(GRADED if graded else {}))},
+        populations={"a": Population(shape=target, decay_u=200, decay_v=31, threshold_mant=100000)},
+        projections={"p": make(source="x", target="a", weight=weight, weight_exp=-3, **fields)},
+        outputs={"out": Output(population="a")},
+        n_steps=5,
+    )
+    values = rng.integers(-32768, 32768, (5, 17, *source)) if graded else rng.random((5, 17, *source)) < 0.9
+    values[0] = 32767 if graded else 1
+    return graph, {"x": values.astype(np.int16)}
+
+
+@pytest.mark.parametrize("case", list(LARGE))
+def test_large_layers(case):
+    require_identical(*large_case(case))
+
+
+@pytest.mark.parametrize("case", ["float64", "float64 Conv2d"])
+def test_sums_that_round_would_be_noticed(case, monkeypatch):
+    monkeypatch.setattr(ranges, "_WHOLE_FLOAT", 1 << 60)  # float32 for all of them
+    assert not verify(*large_case(case), {"ort": PLACES["ort"]}).identical
 
 
 def test_u_wraps_any_number_of_times():
