@@ -8,14 +8,13 @@ static int32_t as_signed(uint32_t y) {
 
 /* Add up what the neurons of a population that was just updated say of the classes. */
 static void read_population(network_net *net, uint32_t at) {
-  const uint32_t *spikes = spikes_of(net, &sources[populations[at].source], net->t);
   uint32_t k, c, m, i;
   for (k = 0; k < NETWORK_N_READ; k++) {
     if (readings[k].population != at) continue;
     for (c = 0, i = 0; c < NETWORK_N_CLASSES; c++) {
       for (m = 0; m < readings[k].per_class; m++, i++) {
-        if (NETWORK_READOUT != MEMBRANE && (spikes[i >> 5] >> (i & 31) & 1)) net->score[c] += (network_score)readings[k].weight;
-        net->potential[k][c] += as_signed(net->x[i]);
+        if (NETWORK_READOUT != MEMBRANE && (net->x[i] & 1)) net->score[c] += (network_score)readings[k].weight;
+        net->potential[k][c] += as_signed(net->x[i] & ~(uint32_t)1) / 2;
       }
     }
   }

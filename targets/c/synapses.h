@@ -7,7 +7,7 @@
 
 /* The place of the lowest bit that is set. */
 static uint32_t lowest(uint32_t bits) {
-#if defined(__GNUC__) && defined(__UINT32_MAX__) && __UINT32_MAX__ == __UINT_MAX__
+#if defined(__GNUC__) && __SIZEOF_INT__ == 4
   return (uint32_t)__builtin_ctz(bits);
 #else
   uint32_t place = 0;

@@ -3,6 +3,7 @@
 import cortex_m
 import numpy as np
 import pytest
+from every_kind import everything, rasters_for
 from graph_strategies import cases
 from hypothesis import HealthCheck, given, settings
 
@@ -28,12 +29,12 @@ def require_identical(graph, rasters, folder):
     assert verification.identical, str(verification)
 
 
-def test_a_network(tmp_path, make_graph, make_rasters):
-    graph = make_graph()
-    require_identical(graph, make_rasters(graph), tmp_path)
+def test_everything_at_once(tmp_path):
+    graph = everything()
+    require_identical(graph, rasters_for(graph), tmp_path)
 
 
-@settings(max_examples=3, **COMMON)
+@settings(max_examples=2, **COMMON)
 @given(case=cases())
 def test_drawn_networks(tmp_path_factory, case):
     require_identical(case.graph, case.rasters, tmp_path_factory.mktemp("m3"))
