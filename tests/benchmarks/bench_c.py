@@ -2,8 +2,8 @@
 
     PYTHONPATH=tests python tests/benchmarks/bench_c.py net.h5 digits:test [FOLDER OF THE DATA]
 
-One thread each. All get spikes that are encoded already, in turns, round after round. ONNX Runtime takes part where the
-graph's run.onnx lies beside it (net.run.onnx). Instructions are counted where qemu and an Arm compiler are installed.
+One thread each, processor time. All get spikes that are encoded already, in turns, round after round. ONNX Runtime
+takes part where it is installed; instructions are counted where qemu and an Arm compiler are.
 """
 
 import ctypes
@@ -35,7 +35,12 @@ from spikegraph.trainer.data import load_split
 
 ROUNDS, LEAST_S, N_SAMPLES, N_COUNTED = 9, 0.2, 100, 20
 DRIVER = Path(__file__).parent / "c_driver.c"
-COMPILERS = {"gcc -O2": ["gcc", "-O2"], "gcc -O3 -march=native": ["gcc", "-O3", "-march=native"]}
+COMPILERS = {
+    "gcc -O2": ["gcc", "-O2"],
+    "gcc -O3": ["gcc", "-O3"],
+    "gcc -O3 -march=native": ["gcc", "-O3", "-march=native"],
+    "clang -O3 -march=native": ["clang", "-O3", "-march=native"],
+}
 Run = Callable[[], object]
 
 
@@ -65,21 +70,19 @@ def decided(library: ctypes.CDLL, events: Array, ends: Array, n_samples: int) ->
     return predicted
 
 
-def runners(graph: Graph, path: str, raster: Array, folder: Path) -> dict[str, Run]:
+def runners(graph: Graph, raster: Array, folder: Path) -> dict[str, Run]:
     (source,) = graph.inputs
     program, (events, ends) = compile_program(graph), events_of(raster)
     runs: dict[str, Run] = {"native": lambda: run_native(program, {source: raster}, threads=1)}
     for k, (name, command) in enumerate(COMPILERS.items()):
         runs[f"c, {name}"] = partial(decided, compiled(graph, folder / str(k), command), events, ends, raster.shape[1])
-    model = Path(path).with_suffix(".run.onnx")
-    if find_spec("onnxruntime") and model.exists():
-        import onnxruntime
+    if find_spec("onnxruntime"):
+        from spikegraph.export.onnx import run_model
+        from spikegraph.targets.ort import open_session
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        session = open_session(run_model(graph), threads=1)
         output = next(iter(graph.outputs.values())).population
-        runs["onnxruntime, run.onnx"] = lambda: session.run([f"{output}/s"], {source: raster})[0]
+        runs["onnxruntime"] = lambda: session.run([f"{output}/s"], {source: raster})[0]
     return runs
 
 
@@ -94,12 +97,12 @@ def require_the_same(graph: Graph, runs: dict[str, Run], raster: Array) -> None:
 
 
 def seconds(run: Run, n_samples: int) -> float:
-    """Seconds a sample, over as many repetitions as take a while."""
-    n, begin = 0, time.perf_counter()
-    while time.perf_counter() - begin < LEAST_S:
+    """Seconds of the processor a sample, over as many repetitions as take a while."""
+    n, begin = 0, time.process_time()
+    while time.process_time() - begin < LEAST_S:
         run()
         n += n_samples
-    return (time.perf_counter() - begin) / n
+    return (time.process_time() - begin) / n
 
 
 def on_a_cortex_m3(graph: Graph, raster: Array, folder: Path) -> None:
@@ -139,7 +142,7 @@ def main(path: str, data: str, place: str | None = None) -> None:
     print(f"{path}: {memory_of(lay_out(graph))}")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        runs = runners(graph, path, raster, folder)
+        runs = runners(graph, raster, folder)
         require_the_same(graph, runs, raster)
         taken: dict[str, list[float]] = {name: [] for name in runs}
         for _ in range(ROUNDS):
