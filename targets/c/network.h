@@ -61,6 +61,10 @@ enum {
   NETWORK_IS_OVER = -4 /* all steps are done: reset first */
 };
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 void network_reset(network_net *net);
 
 /* Compute one step. A line appears at most once among the events, in any order. Writes the spikes of the outputs, at most
@@ -78,6 +82,10 @@ network_decision network_decide(const network_net *net);
 #ifdef SG_TRACE
 /* Yours to define: called for each neuron in each step, with v after its reset. */
 void network_trace(uint32_t population, uint32_t neuron, int32_t s, int32_t u, int32_t v);
+#endif
+
+#ifdef __cplusplus
+}
 #endif
 
 #endif

@@ -1,6 +1,7 @@
 """The folder of C: what is in it, what it says, what is refused, and what it computes by itself."""
 
 import json
+import shutil
 import subprocess
 from dataclasses import replace
 
@@ -168,6 +169,19 @@ int main(void) {
     command = [*c_compilers.command("gcc sanitized"), "-std=c99", "both.c", "one/one.c", "two/two.c", "-o", "both"]
     subprocess.run(command, cwd=tmp_path, check=True)
     assert subprocess.run(["./both"], cwd=tmp_path, check=True, capture_output=True, text=True).stdout == "3 5 1"
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+def test_a_cpp_program_includes_the_header(tmp_path, make_graph):
+    build_c(make_graph(readout=Readout(kind="count", output="o")), tmp_path / "net")
+    (tmp_path / "net" / "user.cpp").write_text(
+        '#include "net.h"\nstatic net_net net;\n'
+        "int main() { net_reset(&net); return net_step(&net, nullptr, 0, nullptr) + net_decide(&net).step != 5; }\n"
+    )
+    subprocess.run(["gcc", "-std=c99", "-c", "net.c"], cwd=tmp_path / "net", check=True)
+    command = ["g++", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "user.cpp", "net.o", "-o", "user"]
+    subprocess.run(command, cwd=tmp_path / "net", check=True)
+    subprocess.run(["./user"], cwd=tmp_path / "net", check=True)
 
 
 def test_the_compiler_knows_the_memory(tmp_path, make_graph):
