@@ -7,12 +7,14 @@ a source pixel share an axon: Loihi's population axons, as nengo-loihi uses them
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 
 from spikegraph.export.chips import Packing
-from spikegraph.export.connectivity import Array, per_neuron
+from spikegraph.export.connectivity import Array, Shape, per_neuron
 from spikegraph.export.graph import Conv2d, Dense, Graph, Projection, SumPool2d
 
 NEURONS, MEMORY, AXONS_IN, AXONS_OUT = "neurons", "synapse_bits", "axons_in", "axons_out"
@@ -42,7 +44,11 @@ class Demand:
         node = graph.populations[population]
         self.n, self._unit = node.n, unit
         place = np.argsort(order)
-        self._lists = [_Lists(graph, p, place, packing) for p in graph.into(population).values()]
+        by_source: dict[str, list[_Lists | _DenseLists]] = {}
+        for p in graph.into(population).values():
+            lists = _DenseLists(p, packing) if isinstance(p, Dense) else _Lists(graph, p, place, packing)
+            by_source.setdefault(p.source, []).append(lists)
+        self._lists = list(by_source.values())
         decays = [per_neuron(getattr(node, name), node.shape).ravel()[order] for name in ("decay_u", "decay_v")]
         self._decays = decays[0].astype(np.int64) << 13 | decays[1]
         self._thresholds = per_neuron(node.threshold_mant, node.shape).ravel()[order]
@@ -55,19 +61,17 @@ class Demand:
     def loads(self, n_groups: int) -> dict[str, Array]:
         """Return, for each resource, what each of the groups takes: ndarray of int64 (n_groups,)."""
         group = self.groups(n_groups)
-        bits = np.zeros(n_groups, np.int64)
-        sources, axons = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        for lists in self._lists:
-            owner, source, axon, taken = lists.packed(group)
-            bits += np.bincount(owner, taken, n_groups).astype(np.int64)
-            sources.append(source * n_groups + owner)
-            axons.append(axon * n_groups + owner)
-        reached, entered = (np.unique(np.concatenate(pairs)) % n_groups for pairs in (sources, axons))
+        bits, reached, entered = (np.zeros(n_groups, np.int64) for _ in range(3))
+        for of_one_source in self._lists:
+            packed = [lists.packed(group, n_groups) for lists in of_one_source]
+            bits += sum(one.bits for one in packed)
+            reached += _together([one.sources for one in packed], n_groups)
+            entered += _together([one.axons for one in packed], n_groups)
         return {
             NEURONS: np.bincount(group, minlength=n_groups),
             MEMORY: bits,
-            SOURCES: np.bincount(reached, minlength=n_groups),
-            AXONS_IN: np.bincount(entered, minlength=n_groups),
+            SOURCES: reached,
+            AXONS_IN: entered,
             DECAYS: _distinct(group, self._decays, n_groups),
             THRESHOLDS: _distinct(group, self._thresholds, n_groups),
         }
@@ -78,28 +82,67 @@ def _distinct(group: Array, value: Array, n_groups: int) -> Array:
     return np.bincount(np.unique(kind * n_groups + group) % n_groups, minlength=n_groups)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Reached:
+    """What enters each group: how many (n_groups,), and which, as pairs · n_groups + group, if that must be known."""
+
+    counts: Array
+    pairs: Callable[[], Array]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Packed:
+    """The lists of one projection, cut into groups: bits (n_groups,), source neurons and axons."""
+
+    bits: Array
+    sources: _Reached
+    axons: _Reached
+
+
+def _together(reached: list[_Reached], n_groups: int) -> Array:
+    """Count what enters each group by projections of one source, once however many of them it enters by."""
+    if len(reached) == 1:
+        return reached[0].counts
+    pairs = np.unique(np.concatenate([one.pairs() for one in reached]))
+    return np.bincount(pairs % n_groups, minlength=n_groups)
+
+
+class _DenseLists:
+    """The lists of a dense projection: every source neuron has one of all neurons of a group, without an index."""
+
+    def __init__(self, p: Dense, packing: Packing) -> None:
+        self._n = p.weight.shape[1]
+        self._width, self._packing = _width(p, packing), packing
+
+    def packed(self, group: Array, n_groups: int) -> _Packed:
+        n_targets = np.bincount(group, minlength=n_groups)
+
+        def pairs() -> Array:
+            return (np.arange(self._n)[:, None] * n_groups + np.flatnonzero(n_targets)).ravel()
+
+        reached = _Reached(counts=np.where(n_targets > 0, self._n, 0), pairs=pairs)
+        bits = self._n * _packed(n_targets, np.full(n_groups, self._width), self._packing)
+        return _Packed(bits=bits, sources=reached, axons=reached)
+
+
 class _Lists:
-    """The synapses of one projection, sorted by source neuron and then by the place of the target in the order."""
+    """The synapses of one projection, sorted by source neuron and then by the place of the target in the order.
+
+    Of the channels of a convolution's source only one is listed: the others' lists differ from it in their weights.
+    """
 
     def __init__(self, graph: Graph, p: Projection, place: Array, packing: Packing) -> None:
-        shape = graph.shape_of(p.source)
-        sources, targets, weights = p.synapses(shape, graph.shape_of(p.target))
+        one, shape, self._alike = one_channel(p, graph.shape_of(p.source))
+        sources, targets, taps = one.synapses(shape, graph.shape_of(p.target))
         position = place[targets]
         by_source = np.argsort(sources * len(place) + position)
-        self._source, self._position, self._weight = sources[by_source], position[by_source], weights[by_source]
+        self._source, self._position, self._tap = sources[by_source], position[by_source], taps[by_source]
         self._shared = isinstance(p, (Conv2d, SumPool2d))
-        self._dense = isinstance(p, Dense)
-        self._n_axons = prod(shape[1:]) if self._shared else prod(shape)
-        self._node = [*graph.inputs, *graph.populations].index(p.source) * 2**40  # tells neurons of sources apart
-        self._pixels = 2**39 if self._shared else 0  # and axons of pixels from those of neurons
-        self._width = weight_bits(p.weight, packing) + (packing.delay_bits if p.delay_steps > 1 else 0)
-        self._packing = packing
+        self._pixels = prod(shape[1:]) if self._shared else 0
+        self._width, self._packing = _width(p, packing), packing
 
-    def packed(self, group: Array) -> tuple[Array, Array, Array, Array]:
-        """Return the owner, the source neuron, the axon and the bits of each list; `group` is that of each position.
-
-        A list that is stored already takes no bits.
-        """
+    def packed(self, group: Array, n_groups: int) -> _Packed:
+        """Pack the lists that this cut makes; `group` is that of each position. What is stored already takes no bits."""
         owner = group[self._position]
         starts = np.flatnonzero((np.diff(self._source, prepend=-1) != 0) | (np.diff(owner, prepend=-1) != 0))
         length = np.diff(starts, append=len(self._source))
@@ -107,18 +150,54 @@ class _Lists:
         # A list of a population axon counts its targets from its own base, any other from the group's first neuron.
         base = self._position[starts] if self._shared else np.searchsorted(group, owner)
         last = self._position[starts + length - 1] - base
-        index_bits = np.zeros(len(starts), np.int64) if self._dense else _at_least(last + 1, self._packing)
-        bits = _packed(length, self._width + index_bits, self._packing)
+        bits = _packed(length, self._width + _at_least(last + 1, self._packing), self._packing)
         if self._shared and len(starts):
             bits[_seen_before(owner, length, self._names(starts, length, base))] = 0
-        return owner, source + self._node, source % self._n_axons + self._pixels + self._node, bits
+
+        def every_source() -> Array:
+            block, pixel = np.divmod(source, self._pixels or 1)
+            each = (block * self._alike + np.arange(self._alike)[:, None]) * (self._pixels or 1) + pixel
+            return (each * n_groups + owner).ravel()
+
+        sources = np.bincount(owner, minlength=n_groups) * self._alike
+        # Axons of pixels are others than those of single neurons.
+        axon = 2**39 + source % self._pixels if self._shared else source
+        axons = np.unique(axon * n_groups + owner)
+        return _Packed(
+            bits=np.bincount(owner, bits, n_groups).astype(np.int64) * self._alike,
+            sources=_Reached(counts=sources, pairs=every_source),
+            axons=_Reached(counts=np.bincount(axons % n_groups, minlength=n_groups), pairs=lambda: axons),
+        )
 
     def _names(self, starts: Array, length: Array, base: Array) -> Array:
-        """Return a number for each list that is the same where offsets and weights are (and else differs: 64 bits)."""
+        """Return a number for each list that is the same where offsets and taps are (and else differs: 64 bits)."""
         offset = (self._position - np.repeat(base, length)).astype(np.uint64)
-        mixed = offset * _MIX[0] ^ (self._weight.astype(np.uint64) + np.uint64(1)) * _MIX[1]
+        mixed = offset * _MIX[0] ^ (self._tap.astype(np.uint64) + np.uint64(1)) * _MIX[1]
         mixed = (mixed ^ mixed >> np.uint64(29)) * _MIX[2]
         return np.add.reduceat(mixed ^ mixed >> np.uint64(32), starts).view(np.int64)
+
+
+def one_channel(p: Projection, shape: Shape) -> tuple[Projection, Shape, int]:
+    """Return what the synapses of a projection are like, seen from one source channel of each group of a convolution.
+
+    Returns
+    -------
+    Projection
+        For a convolution one with a single source channel a group, and each tap's number as its weight; else itself.
+    shape : (n,) or (c, h, w)
+        Of its source.
+    int
+        Source channels that are alike but for their weights: 1 of what is no convolution.
+    """
+    if not isinstance(p, Conv2d):
+        return p, shape, 1
+    taps = (len(p.weight), 1, *p.weight.shape[2:])
+    return replace(p, weight=np.arange(prod(taps)).reshape(taps)), (p.groups, *shape[1:]), p.weight.shape[1]
+
+
+def _width(p: Projection, packing: Packing) -> int:
+    """Return the bits of a synapse without its index."""
+    return weight_bits(p.weight, packing) + (packing.delay_bits if p.delay_steps > 1 else 0)
 
 
 def _seen_before(*columns: Array) -> Array:

@@ -18,11 +18,11 @@ from spikegraph.export.check import require_legal
 from spikegraph.export.chips import Chip
 from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import ChipError
-from spikegraph.export.graph import Graph, Projection
+from spikegraph.export.graph import Dense, Graph, Projection
 from spikegraph.export.passes import pipelined
 from spikegraph.hwsim.cuts import REMEDIES, Cut, cut, limits_of, require_memory
 from spikegraph.hwsim.mesh import arranged, hops, in_order
-from spikegraph.hwsim.packing import AXONS_OUT, NEURONS
+from spikegraph.hwsim.packing import AXONS_OUT, NEURONS, one_channel
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -199,13 +199,21 @@ def place(graph: Graph, chip: Chip, *, naive: bool = False) -> Placement:
 def synapses_by_core(graph: Graph, core_of: Mapping[str, Array], n_cores: int) -> dict[str, csr_array]:
     """Count the synapses that each source neuron of each projection has in each core: (n_source, n_cores)."""
 
-    def table(p: Projection) -> csr_array:
-        source, target = graph.shape_of(p.source), graph.shape_of(p.target)
-        sources, targets, _ = p.synapses(source, target)
-        pairs = (np.ones(len(sources), np.int64), (sources, core_of[p.target][targets]))
-        return csr_array(coo_array(pairs, shape=(prod(source), n_cores)))  # which adds up what meets
+    return {name: _by_core(graph, p, core_of[p.target], n_cores) for name, p in graph.projections.items()}
 
-    return {name: table(p) for name, p in graph.projections.items()}
+
+def _by_core(graph: Graph, p: Projection, core: Array, n_cores: int) -> csr_array:
+    source, target = graph.shape_of(p.source), graph.shape_of(p.target)
+    if isinstance(p, Dense):
+        return csr_array(np.broadcast_to(np.bincount(core, minlength=n_cores), (prod(source), n_cores)))
+    one, shape, n_alike = one_channel(p, source)
+    sources, targets, _ = one.synapses(shape, target)
+    pairs = (np.ones(len(sources), np.int64), (sources, core[targets]))
+    of_one = csr_array(coo_array(pairs, shape=(prod(shape), n_cores)))  # which adds up what meets
+    if n_alike == 1:
+        return of_one
+    rows = np.arange(prod(shape)).reshape(shape[0], 1, -1)
+    return csr_array(of_one[np.repeat(rows, n_alike, axis=1).ravel()])
 
 
 def destinations(graph: Graph, source: str, synapses: Mapping[str, csr_array], n_cores: int) -> csr_array:
