@@ -55,7 +55,13 @@ def _outside(where: str, name: str, value: Any, limit: IntegerFormat, on: str = 
     if not held.all():
         bad = array[~held].ravel()
         what = f"{name} = {bad[0]}" + (f" (and {len(bad) - 1} more)" if len(bad) > 1 else "")
-        yield Problem(where=where, what=f"{what} is outside {limit}{on}", remedy=f"bring {name} into that range")
+        yield Problem(
+            where=where,
+            what=f"{what} is outside {limit}{on}",
+            remedy=f"bring {name} into that range",
+            found=int(bad[0]),
+            limit=str(limit),
+        )
 
 
 def _structure(graph: Graph | FloatGraph) -> Iterator[Problem]:
@@ -217,7 +223,9 @@ def _chip_limits(graph: Graph, chip: Chip) -> Iterator[Problem]:
     for name, source in graph.inputs.items():
         if source.graded and not chip.graded_input.value:
             remedy = "use rate or first_spike coding, or a chip with graded spikes"
-            yield Problem(where=name, what=f"graded input, but spikes are binary{on}", remedy=remedy)
+            values = f"{source.min_value}…{source.max_value}"
+            what = f"graded input ({values}), but spikes are binary{on}"
+            yield Problem(where=name, what=what, remedy=remedy, found=values, limit="0…1")
     for name, population in graph.populations.items():
         for parameter in Population.PARAMETERS:
             value, limit = getattr(population, parameter), getattr(chip, parameter)
@@ -225,12 +233,15 @@ def _chip_limits(graph: Graph, chip: Chip) -> Iterator[Problem]:
             yield from _sharing(name, parameter, value, limit, on)
         if population.reset not in chip.reset.modes:
             what = f"reset = {population.reset!r}, but only {', '.join(chip.reset.modes)} exists{on}"
-            yield Problem(where=name, what=what, remedy="train with that reset, or choose another chip")
+            remedy = "train with that reset, or choose another chip"
+            modes = ", ".join(chip.reset.modes)
+            yield Problem(where=name, what=what, remedy=remedy, found=population.reset, limit=modes)
         limit = chip.refractory_steps.format
         yield from _outside(name, "refractory_steps", population.refractory_steps, limit, on)
         if population.max_spikes and not chip.max_spikes.value:
             what = f"max_spikes = {population.max_spikes}, but neurons count no spikes{on}"
-            yield Problem(where=name, what=what, remedy="use a refractory period that outlasts the sample")
+            remedy = "use a refractory period that outlasts the sample"
+            yield Problem(where=name, what=what, remedy=remedy, found=population.max_spikes, limit=0)
     for name, projection in graph.projections.items():
         for field in ("weight", "weight_exp", "delay_steps"):
             yield from _outside(name, field, getattr(projection, field), getattr(chip, field).format, on)
@@ -240,4 +251,5 @@ def _sharing(where: str, name: str, value: Array, limit: Parameter, on: str) -> 
     n_values = len(np.unique(value))
     if limit.shared and n_values > 1:
         what = f"{name} has {n_values} values, but a population shares one{on}"
-        yield Problem(where=where, what=what, remedy="quantize for this chip, or split the population")
+        remedy = "quantize for this chip, or split the population"
+        yield Problem(where=where, what=what, remedy=remedy, found=n_values, limit=1)

@@ -7,16 +7,21 @@ and exits with `exit_code`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One thing that is wrong with a graph: where, what (with the numbers), and what to do about it."""
+    """One thing that is wrong with a graph: where, what (with the numbers), and what to do about it.
+
+    `found` and `limit` are those numbers again, for programs to read; None where there is no such number.
+    """
 
     where: str
     what: str
     remedy: str
+    found: int | str | None = field(default=None, compare=False)
+    limit: int | str | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}; {self.remedy}"
@@ -33,12 +38,16 @@ class SpikegraphError(Exception):
         What is wrong, with the value found and the limit.
     remedy : str
         What to do next.
+    found, limit : int or str, optional
+        See `Problem`.
     """
 
     exit_code = 2
 
-    def __init__(self, where: str, what: str, remedy: str) -> None:
-        self.problem = Problem(where=where, what=what, remedy=remedy)
+    def __init__(
+        self, where: str, what: str, remedy: str, found: int | str | None = None, limit: int | str | None = None
+    ) -> None:
+        self.problem = Problem(where=where, what=what, remedy=remedy, found=found, limit=limit)
         super().__init__(str(self.problem))
 
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from spikegraph.export.chips import Chip
 from spikegraph.export.connectivity import Array
-from spikegraph.export.errors import ChipError
-from spikegraph.export.graph import Conv2d, Graph, SumPool2d
+from spikegraph.export.errors import ChipError, Problem
+from spikegraph.export.graph import Conv2d, Dense, Graph, SumPool2d
 from spikegraph.hwsim.packing import (
     AXONS_IN,
     AXONS_OUT,
@@ -61,22 +61,24 @@ def limits_of(chip: Chip) -> dict[str, int]:
     return {name: limit.maximum for name in REMEDIES if (limit := getattr(chip.core, name)) is not None}
 
 
-def require_memory(graph: Graph, chip: Chip) -> None:
-    """Raise `ChipError` if the weights alone are more than the chip holds: told before every synapse is looked at."""
+def memory_problem(graph: Graph, chip: Chip) -> Problem | None:
+    """Say if synapses that would be listed one by one are more than the chip holds, before they are."""
     if chip.core is None:
-        return
+        return None
     packing = chip.core.packing
-    single = {name: p for name, p in graph.projections.items() if not isinstance(p, (Conv2d, SumPool2d))}
-    bits = {name: p.weight.size * weight_bits(p.weight, packing) for name, p in single.items()}
-    room = chip.core.mesh.cores * chip.core.synapse_bits.maximum
-    if sum(bits.values()) > room:
-        what = f"its weights need {sum(bits.values()):,} {MEMORY}, its cores have {room:,} in all"
-        raise ChipError(
-            f"chip {chip.name!r}", what, f"begin with {max(bits, key=lambda n: bits[n])}: {REMEDIES[MEMORY]}"
-        )
+    listed = {name: p for name, p in graph.projections.items() if not isinstance(p, (Conv2d, Dense, SumPool2d))}
+    bits = {name: p.weight.size * weight_bits(p.weight, packing) for name, p in listed.items()}
+    needed, room = sum(bits.values()), chip.core.mesh.cores * chip.core.synapse_bits.maximum
+    if needed <= room:
+        return None
+    what = f"its weights need {needed:,} {MEMORY}, its cores have {room:,} in all"
+    remedy = f"begin with {max(bits, key=lambda n: bits[n])}: {REMEDIES[MEMORY]}"
+    return Problem(where=f"chip {chip.name!r}", what=what, remedy=remedy, found=needed, limit=room)
 
 
-def cut(graph: Graph, population: str, chip: Chip, *, at_least: int = 1, naive: bool = False) -> Cut:
+def cut(
+    graph: Graph, population: str, chip: Chip, *, at_least: int = 1, at_most: int | None = None, naive: bool = False
+) -> Cut:
     """Cut a population into the fewest groups that fit: whole channels, rows or pixels, whichever is better.
 
     Parameters
@@ -88,13 +90,15 @@ def cut(graph: Graph, population: str, chip: Chip, *, at_least: int = 1, naive: 
         With cores.
     at_least : int
         Number of groups to begin with.
+    at_most : int, optional
+        Number of groups beyond which none is tried: as many as the chip has cores, unless said.
     naive : bool
         Cut in C order, wherever a core is full.
 
     Raises
     ------
     ChipError
-        Not even one neuron of it fits into a core.
+        Not even one neuron of it fits into a core, or it needs more than `at_most` groups.
     """
     shape = graph.populations[population].shape
     numbers = np.arange(graph.populations[population].n).reshape(shape)
@@ -102,11 +106,13 @@ def cut(graph: Graph, population: str, chip: Chip, *, at_least: int = 1, naive: 
     if not naive and len(shape) == 3:
         channels, pixels = numbers.ravel(), np.moveaxis(numbers, 0, -1).ravel()
         ways = [(channels, shape[1] * shape[2]), (pixels, shape[2] * shape[0]), (pixels, shape[0])]
-    tried = [_in_order(graph, population, order, unit, chip, at_least) for order, unit in ways]
+    tried = [_in_order(graph, population, order, unit, chip, at_least, at_most) for order, unit in ways]
     return min(tried, key=lambda c: (c.n_groups, int(c.loads[SOURCES].sum())))
 
 
-def _in_order(graph: Graph, population: str, order: Array, unit: int, chip: Chip, at_least: int) -> Cut:
+def _in_order(
+    graph: Graph, population: str, order: Array, unit: int, chip: Chip, at_least: int, at_most: int | None
+) -> Cut:
     if chip.core is None:
         raise ChipError(f"chip {chip.name!r}", "has no cores to place on", "choose loihi1 or loihi2")
     demand, limits = Demand(graph, population, order, chip.core.packing, unit), limits_of(chip)
@@ -115,12 +121,8 @@ def _in_order(graph: Graph, population: str, order: Array, unit: int, chip: Chip
     n_groups = few + 1
     while (worst := _worst(demand.loads(n_groups), limits))[1] > 1:
         binding, excess = worst
-        if n_groups == demand.n:
-            found, limit = int(demand.loads(n_groups)[binding].max()), limits[binding]
-            raise ChipError(where, f"one neuron needs {found:,} {binding}, a core has {limit:,}", REMEDIES[binding])
-        if n_groups > n_cores:
-            what = f"needs more than {n_groups} cores for its {binding}, the chip has {n_cores}"
-            raise ChipError(where, what, REMEDIES[binding])
+        if n_groups == demand.n or n_groups > (at_most or n_cores):
+            raise _too_small(demand, limits, binding, n_groups, where, n_cores)
         few, n_groups = n_groups, min(max(n_groups + 1, int(n_groups * min(excess, 2))), demand.n)
     while n_groups - few > 1:  # between the last number that was too few, and one that is enough
         middle = (few + n_groups) // 2
@@ -128,6 +130,19 @@ def _in_order(graph: Graph, population: str, order: Array, unit: int, chip: Chip
     group_of = np.empty(demand.n, np.int64)
     group_of[order] = demand.groups(n_groups)
     return Cut(group_of=group_of, loads=demand.loads(n_groups), binding=binding)
+
+
+def _too_small(
+    demand: Demand, limits: Mapping[str, int], binding: str, n_groups: int, where: str, n_cores: int
+) -> ChipError:
+    alone = demand.loads(demand.n)  # if no two neurons shared a core
+    resource, excess = _worst(alone, limits)
+    if excess > 1:
+        found, limit = int(alone[resource].max()), limits[resource]
+        what = f"one neuron needs {found:,} {resource}, a core has {limit:,}"
+        return ChipError(where, what, REMEDIES[resource], found, limit)
+    what = f"needs more than {n_groups} cores for its {binding}, the chip has {n_cores}"
+    return ChipError(where, what, REMEDIES[binding], n_groups, n_cores)
 
 
 def _worst(loads: Mapping[str, Array], limits: Mapping[str, int]) -> tuple[str, float]:

@@ -50,8 +50,8 @@ class Demand:
             by_source.setdefault(p.source, []).append(lists)
         self._lists = list(by_source.values())
         decays = [per_neuron(getattr(node, name), node.shape).ravel()[order] for name in ("decay_u", "decay_v")]
-        self._decays = decays[0].astype(np.int64) << 13 | decays[1]
-        self._thresholds = per_neuron(node.threshold_mant, node.shape).ravel()[order]
+        self._decays = _kinds(decays[0].astype(np.int64) << 13 | decays[1])
+        self._thresholds = _kinds(per_neuron(node.threshold_mant, node.shape).ravel()[order])
 
     def groups(self, n_groups: int) -> Array:
         """Return the group of each neuron in the order: groups of alike size, whole units if there are enough."""
@@ -77,8 +77,13 @@ class Demand:
         }
 
 
-def _distinct(group: Array, value: Array, n_groups: int) -> Array:
-    _, kind = np.unique(value, return_inverse=True)
+def _kinds(value: Array) -> Array:
+    return np.unique(value, return_inverse=True)[1]
+
+
+def _distinct(group: Array, kind: Array, n_groups: int) -> Array:
+    if not kind.any():
+        return np.minimum(np.bincount(group, minlength=n_groups), 1)
     return np.bincount(np.unique(kind * n_groups + group) % n_groups, minlength=n_groups)
 
 
@@ -142,7 +147,7 @@ class _Lists:
         self._width, self._packing = _width(p, packing), packing
 
     def packed(self, group: Array, n_groups: int) -> _Packed:
-        """Pack the lists that this cut makes; `group` is that of each position. What is stored already takes no bits."""
+        """Pack the lists that this cut makes, equal ones once; `group` is that of each position."""
         owner = group[self._position]
         starts = np.flatnonzero((np.diff(self._source, prepend=-1) != 0) | (np.diff(owner, prepend=-1) != 0))
         length = np.diff(starts, append=len(self._source))

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import numpy as np
-from scipy.sparse import coo_array, csr_array
 
 from spikegraph.export.check import require_legal
 from spikegraph.export.chips import Chip
 from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import ChipError
-from spikegraph.export.graph import Dense, Graph, Projection
+from spikegraph.export.graph import Graph
 from spikegraph.export.passes import pipelined
-from spikegraph.hwsim.cuts import REMEDIES, Cut, cut, limits_of, require_memory
+from spikegraph.hwsim.assignment import assign
+from spikegraph.hwsim.cuts import limits_of
 from spikegraph.hwsim.mesh import arranged, hops, in_order
-from spikegraph.hwsim.packing import AXONS_OUT, NEURONS, one_channel
+from spikegraph.hwsim.packing import NEURONS
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -156,84 +155,23 @@ def place(graph: Graph, chip: Chip, *, naive: bool = False) -> Placement:
     if chip.core is None:
         raise ChipError(f"chip {chip.name!r}", "has no cores to place on", "choose loihi1 or loihi2")
     require_legal(graph, chip)
-    require_memory(graph, chip)
     if any(p.delay_steps == 0 for p in graph.projections.values()):
         graph = pipelined(graph)
-    cuts = {name: cut(graph, name, chip, naive=naive) for name in graph.populations}
-    limits = limits_of(chip)
-    while True:
-        core_of = _numbered(cuts)
-        population = tuple(name for name, c in cuts.items() for _ in range(c.n_groups))
-        if len(population) > chip.core.mesh.cores:
-            raise _too_many(cuts, chip)
-        synapses = synapses_by_core(graph, core_of, len(population))
-        sent = {name: destinations(graph, name, synapses, len(population)) for name in graph.populations}
-        axons_out = np.zeros(len(population), np.int64)
-        for name, matrix in sent.items():
-            np.add.at(axons_out, core_of[name], np.diff(matrix.indptr))
-        over = {population[core] for core in np.flatnonzero(axons_out > limits.get(AXONS_OUT, np.inf))}
-        if not over:
-            break
-        for name in over:  # smaller groups send less each
-            if cuts[name].n_groups == len(core_of[name]):
-                found, limit = int(axons_out[core_of[name]].max()), limits[AXONS_OUT]
-                what = f"one neuron needs {found:,} {AXONS_OUT}, a core has {limit:,}"
-                raise ChipError(f"{name} on {chip.name}", what, REMEDIES[AXONS_OUT])
-            cuts[name] = cut(graph, name, chip, at_least=cuts[name].n_groups + 1, naive=naive)
-    traffic = np.zeros((len(population), len(population)), np.int64)
-    for name, matrix in sent.items():
-        np.add.at(traffic, (np.repeat(core_of[name], np.diff(matrix.indptr)), matrix.indices), 1)
-    loads = {r: np.concatenate([c.loads[r] for c in cuts.values()]) for r in next(iter(cuts.values())).loads}
+    found = assign(graph, chip, naive=naive)
+    if found.problems:
+        first = found.problems[0]
+        raise ChipError(first.where, first.what, first.remedy, first.found, first.limit)
+    n_cores = len(found.population)
+    traffic = np.zeros((n_cores, n_cores), np.int64)
+    for name, matrix in found.sent.items():
+        np.add.at(traffic, (np.repeat(found.core_of[name], np.diff(matrix.indptr)), matrix.indices), 1)
     return Placement(
         chip=chip.name,
-        core_of=core_of,
-        population=population,
-        tiles=in_order(len(population), chip.core.mesh) if naive else arranged(traffic, chip.core.mesh),
-        start_step=np.array([graph.populations[name].start_step for name in population]),
-        loads=loads | {AXONS_OUT: axons_out},
-        limits=limits,
+        core_of=found.core_of,
+        population=found.population,
+        tiles=in_order(n_cores, chip.core.mesh) if naive else arranged(traffic, chip.core.mesh),
+        start_step=np.array([graph.populations[name].start_step for name in found.population]),
+        loads=found.loads,
+        limits=limits_of(chip),
         traffic=traffic,
     )
-
-
-def synapses_by_core(graph: Graph, core_of: Mapping[str, Array], n_cores: int) -> dict[str, csr_array]:
-    """Count the synapses that each source neuron of each projection has in each core: (n_source, n_cores)."""
-
-    return {name: _by_core(graph, p, core_of[p.target], n_cores) for name, p in graph.projections.items()}
-
-
-def _by_core(graph: Graph, p: Projection, core: Array, n_cores: int) -> csr_array:
-    source, target = graph.shape_of(p.source), graph.shape_of(p.target)
-    if isinstance(p, Dense):
-        return csr_array(np.broadcast_to(np.bincount(core, minlength=n_cores), (prod(source), n_cores)))
-    one, shape, n_alike = one_channel(p, source)
-    sources, targets, _ = one.synapses(shape, target)
-    pairs = (np.ones(len(sources), np.int64), (sources, core[targets]))
-    of_one = csr_array(coo_array(pairs, shape=(prod(shape), n_cores)))  # which adds up what meets
-    if n_alike == 1:
-        return of_one
-    rows = np.arange(prod(shape)).reshape(shape[0], 1, -1)
-    return csr_array(of_one[np.repeat(rows, n_alike, axis=1).ravel()])
-
-
-def destinations(graph: Graph, source: str, synapses: Mapping[str, csr_array], n_cores: int) -> csr_array:
-    """Mark the cores that each neuron of a source reaches, by whatever projection: (n_source, n_cores), stored ones."""
-    total = csr_array((prod(graph.shape_of(source)), n_cores), dtype=np.int64)
-    for name, p in graph.projections.items():
-        if p.source == source:
-            total = csr_array(total + synapses[name])
-    total.data[:] = 1
-    return total
-
-
-def _numbered(cuts: Mapping[str, Cut]) -> dict[str, Array]:
-    first = np.cumsum([0, *(c.n_groups for c in cuts.values())])
-    return {name: c.group_of + first[k] for k, (name, c) in enumerate(cuts.items())}
-
-
-def _too_many(cuts: Mapping[str, Cut], chip: Chip) -> ChipError:
-    largest = max(cuts, key=lambda name: cuts[name].n_groups)
-    needs = ", ".join(f"{name} {c.n_groups} for its {c.binding}" for name, c in cuts.items())
-    n_cores = sum(c.n_groups for c in cuts.values())
-    what = f"the graph needs {n_cores} cores ({needs}), the chip has {chip.core.mesh.cores if chip.core else 0}"
-    return ChipError(f"chip {chip.name!r}", what, f"begin with {largest}: {REMEDIES[cuts[largest].binding]}")

@@ -15,7 +15,8 @@ from scipy.sparse import coo_array, csr_array
 
 from spikegraph.export.connectivity import Array
 from spikegraph.export.graph import Conv2d, Dense, Graph, Projection, SumPool2d
-from spikegraph.hwsim.placement import Placement, destinations, synapses_by_core
+from spikegraph.hwsim.assignment import destinations, synapses_by_core
+from spikegraph.hwsim.placement import Placement
 
 CORE_QUANTITIES = {
     "active_updates": "updates of neurons with x, u or v not zero before",

@@ -14,9 +14,10 @@ from spikegraph.export.chips import Chip, Mesh, load_chip
 from spikegraph.export.errors import ChipError, GraphError
 from spikegraph.export.graph import Conv2d, Dense, Graph, Input, Output, Population, Sparse
 from spikegraph.export.passes import pipelined
+from spikegraph.hwsim.assignment import assign, synapses_by_core
 from spikegraph.hwsim.mesh import arranged, hops, in_order
 from spikegraph.hwsim.packing import Demand
-from spikegraph.hwsim.placement import place, synapses_by_core
+from spikegraph.hwsim.placement import place
 
 MESH = Mesh(columns=8, rows=4, cores_per_tile=4, source="a test, nothing else", grade="assumed")
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -149,10 +150,28 @@ def test_a_chip_that_is_too_small_names_the_limit(graph: Graph, chip: Chip, what
 
 
 def test_too_many_synapses_are_refused_before_they_are_listed() -> None:
-    with pytest.raises(
-        ChipError, match=re.escape("its weights need 160,000,000 synapse_bits, its cores have 134,217,728")
-    ):
-        place(dense(2000, 10_000), load_chip("loihi1"))
+    graph = dense(20, 100)
+    whole = graph.projections["p"]
+    listed = Sparse(
+        source="in",
+        target="out",
+        weight=whole.weight.ravel(),
+        indptr=np.arange(21) * 100,
+        indices=np.tile(np.arange(100), 20),
+    )
+    # 2,000 weights of 8 bits; 128 cores of 64 bits.
+    with pytest.raises(ChipError, match=re.escape("its weights need 16,000 synapse_bits, its cores have 8,192 in all")):
+        place(replace(graph, projections={"p": listed}), small(synapse_bits=64))
+
+
+def test_a_large_dense_projection_is_not_listed() -> None:
+    """By hand: a list of 51 synapses of 8 bits has 418 bits, 7 words; 2,000 of them are 896,000 bits."""
+    found = assign(pipelined(dense(2000, 10_000)), load_chip("loihi1"), at_most=1000)
+    (problem,) = found.problems
+    # 56 synapses: 458 bits, 8 words, 1,024,000 bits; 57 as well, 466 bits; 62: 506 bits; 63: 514, 9 words, too much.
+    assert (problem.found, problem.limit) == (-(-10_000 // 62), 128)
+    assert found.loads["neurons"].max() == 62
+    assert found.loads["synapse_bits"].max() == 2000 * 8 * 64
 
 
 def test_messages_that_leave_a_core_are_limited_too() -> None:
