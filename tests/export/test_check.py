@@ -362,7 +362,8 @@ def test_broken_shapes_do_not_hide_other_problems() -> None:
 ON_LOIHI1: list[tuple[Callable[[Graph], Graph], str]] = [
     (
         change("inputs", "in", max_value=3),
-        "in: graded input (0…3), but spikes are binary on CHIP; use rate or first_spike coding, or a chip with graded spikes",
+        "in: graded input (0…3), but spikes are binary on CHIP; "
+        "use rate or first_spike coding, or a chip with graded spikes",
     ),
     (hidden(decay_v=4096), "hidden: decay_v = 4096 is outside 0…4095 on CHIP; bring decay_v into that range"),
     (
