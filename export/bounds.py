@@ -10,6 +10,11 @@ import numpy as np
 from spikegraph.export import fixed
 from spikegraph.export.connectivity import Array, per_neuron
 from spikegraph.export.graph import Graph, Population, Projection
+from spikegraph.export.order import topological_order
+from spikegraph.export.rarity import Limits, bias_of, limits, rarer, rarity_of
+
+_NO_END = np.int64(1) << 62
+_UNLIMITED = {"u_low": -_NO_END, "u_high": _NO_END, "v_low": -_NO_END, "v_high": _NO_END}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +57,28 @@ class Bounds:
         return "; ".join(says) or "cannot overflow"
 
 
-def bounds(graph: Graph) -> dict[str, Bounds]:
+def bounds(graph: Graph, *, coded: bool = False) -> dict[str, Bounds]:
     """Bound x, u and v of every population of a legal graph over its window.
 
     Intervals are carried through the integer rules themselves, step by step, every neuron by itself; decay, shift and
     saturation are monotonic, so the ends of an interval map to the ends of its image, and a wider interval to a wider.
+    What sources that spike seldom can add up to (rarity.py) cuts the intervals of u and v off.
+
+    Parameters
+    ----------
+    graph : Graph
+    coded : bool
+        Bound what inputs can do that the graph's coding makes, and not all that fit their `min_value…max_value`.
     """
-    return {name: _population_bounds(graph, name) for name in graph.populations}
+    found: dict[str, Bounds] = {}
+    rarities = {name: rarity_of(graph, name, coded=coded) for name in (*graph.inputs, *graph.populations)}
+    for name in topological_order(graph):
+        found[name] = bound = _population_bounds(graph, name, limits(graph, name, rarities))
+        population = graph.populations[name]
+        rise = (fixed.STATE_HALF if bound.u_may_wrap else bound.u[1]) + max(int(bias_of(population).max()), 0)
+        # Of sources that come later, which only delays reach, no more is known than their own rules.
+        rarities[name] = rarer(rarities[name], population, rise, graph.n_steps)
+    return {name: found[name] for name in graph.populations}
 
 
 def weighted_sum_bounds(graph: Graph, projection: Projection) -> tuple[Array, Array]:
@@ -95,26 +115,39 @@ def _widest(low: Array, high: Array) -> tuple[Array, Array]:
     return low[widest], high[widest]
 
 
-def _population_bounds(graph: Graph, name: str) -> Bounds:
+def _alike(*ends: Array) -> list[Array]:
+    """Return the rows that differ, of arrays with one entry a neuron."""
+    return list(np.unique(np.stack([end.ravel() for end in ends]), axis=1))
+
+
+def _population_bounds(graph: Graph, name: str, seldom: Limits | None) -> Bounds:
     population = graph.populations[name]
     x_low, x_high, sums = _input_bounds(graph, name)
+    ends = seldom or Limits(**{end: np.array(side) for end, side in _UNLIMITED.items()})
     if all(getattr(population, p).ndim == 0 for p in Population.PARAMETERS):
-        x_low, x_high = _widest(x_low, x_high)  # neurons that are otherwise alike reach no further
+        # Neurons that are otherwise alike reach no further.
+        if seldom is None:
+            x_low, x_high = _widest(x_low, x_high)
+        else:
+            x_low, x_high, *four = _alike(x_low, x_high, *vars(seldom).values())
+            ends = Limits(**dict(zip(vars(seldom), four, strict=True)))
     decay_u, decay_v, threshold_mant, bias_mant, bias_exp = (
         per_neuron(getattr(population, p).astype(np.int64), x_low.shape) for p in Population.PARAMETERS
     )
     bias, threshold = bias_mant << bias_exp, threshold_mant << fixed.ALIGN_BITS
+    certain = (ends.u_low > -fixed.STATE_HALF) & (ends.u_high <= fixed.STATE_HALF)  # that u wraps nowhere
+    v_least, v_most = np.where(certain, ends.v_low, -_NO_END), np.where(certain, ends.v_high, _NO_END)
     u_low, u_high, v_low, v_high = (np.zeros(x_low.shape, np.int64) for _ in range(4))
     reached: list[Any] = [0, 0, 0, 0]
     for _ in range(graph.n_steps):
         before = (u_low, u_high, v_low, v_high)
-        u_low = fixed.decay(u_low, decay_u) + (x_low << fixed.ALIGN_BITS)
-        u_high = fixed.decay(u_high, decay_u) + (x_high << fixed.ALIGN_BITS)
+        u_low = np.maximum(fixed.decay(u_low, decay_u) + (x_low << fixed.ALIGN_BITS), ends.u_low)
+        u_high = np.minimum(fixed.decay(u_high, decay_u) + (x_high << fixed.ALIGN_BITS), ends.u_high)
         reached[0], reached[1] = min(reached[0], u_low.min()), max(reached[1], u_high.max())
         wraps = (u_low <= -fixed.STATE_HALF) | (u_high > fixed.STATE_HALF)
         u_low, u_high = np.where(wraps, 1 - fixed.STATE_HALF, u_low), np.where(wraps, fixed.STATE_HALF, u_high)
-        v_low = fixed.decay(v_low, decay_v) + u_low + bias
-        v_high = fixed.decay(v_high, decay_v) + u_high + bias
+        v_low = np.maximum(fixed.decay(v_low, decay_v) + u_low + bias, v_least)
+        v_high = np.minimum(fixed.decay(v_high, decay_v) + u_high + bias, v_most)
         reached[2], reached[3] = min(reached[2], v_low.min()), max(reached[3], v_high.max())
         v_low, v_high = fixed.saturate24(v_low), fixed.saturate24(v_high)
         # Reset and refractory periods bring v to 0; what is left above the threshold depends on the reset.
