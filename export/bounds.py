@@ -47,8 +47,14 @@ class Bounds:
         return not (-fixed.STATE_MAX <= self.v[0] and self.v[1] <= fixed.STATE_MAX)
 
     @property
+    def verdict(self) -> str:
+        """What can overflow, in short."""
+        may = [("u may wrap", self.u_may_wrap), ("v may saturate", self.v_may_saturate)]
+        return ", ".join(what for what, can in may if can) or "cannot overflow"
+
+    @property
     def certificate(self) -> str:
-        """Verdict in words."""
+        """Verdict in words, with the numbers."""
         says = []
         if self.u_may_wrap:
             says.append(f"u may wrap, bound {self.u[0]}…{self.u[1]} against ±{fixed.STATE_HALF}")

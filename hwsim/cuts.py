@@ -100,30 +100,41 @@ def cut(
     ChipError
         Not even one neuron of it fits into a core, or it needs more than `at_most` groups.
     """
+    if chip.core is None:
+        raise ChipError(f"chip {chip.name!r}", "has no cores to place on", "choose loihi1 or loihi2")
     shape = graph.populations[population].shape
     numbers = np.arange(graph.populations[population].n).reshape(shape)
     ways = [(numbers.ravel(), 1)]
     if not naive and len(shape) == 3:
         channels, pixels = numbers.ravel(), np.moveaxis(numbers, 0, -1).ravel()
         ways = [(channels, shape[1] * shape[2]), (pixels, shape[2] * shape[0]), (pixels, shape[0])]
-    tried = [_in_order(graph, population, order, unit, chip, at_least, at_most) for order, unit in ways]
-    return min(tried, key=lambda c: (c.n_groups, int(c.loads[SOURCES].sum())))
+    most = at_most or chip.core.mesh.cores
+    limits, best = limits_of(chip), None
+    for order, unit in ways:
+        demand = Demand(graph, population, order, chip.core.packing, unit)
+        found = _in_order(demand, order, limits, at_least, best.n_groups if best else most)
+        if found and (best is None or _better(found, best)):
+            best = found
+    if best is None:
+        raise _too_small(demand, limits, f"{population} on {chip.name}", most, chip.core.mesh.cores)
+    return best
 
 
-def _in_order(
-    graph: Graph, population: str, order: Array, unit: int, chip: Chip, at_least: int, at_most: int | None
-) -> Cut:
-    if chip.core is None:
-        raise ChipError(f"chip {chip.name!r}", "has no cores to place on", "choose loihi1 or loihi2")
-    demand, limits = Demand(graph, population, order, chip.core.packing, unit), limits_of(chip)
-    where, n_cores, binding = f"{population} on {chip.name}", chip.core.mesh.cores, NEURONS
+def _better(one: Cut, other: Cut) -> bool:
+    ours, others = ((c.n_groups, int(c.loads[SOURCES].sum())) for c in (one, other))
+    return ours < others
+
+
+def _in_order(demand: Demand, order: Array, limits: Mapping[str, int], at_least: int, at_most: int) -> Cut | None:
+    """Cut neurons in this order into the fewest groups; None if those are more than `at_most`."""
+    binding, most = NEURONS, min(at_most, demand.n)
     few = min(max(at_least, -(-demand.n // limits[NEURONS])), demand.n) - 1  # known to be too few
     n_groups = few + 1
     while (worst := _worst(demand.loads(n_groups), limits))[1] > 1:
+        if n_groups >= most:
+            return None
         binding, excess = worst
-        if n_groups == demand.n or n_groups > (at_most or n_cores):
-            raise _too_small(demand, limits, binding, n_groups, where, n_cores)
-        few, n_groups = n_groups, min(max(n_groups + 1, int(n_groups * min(excess, 2))), demand.n)
+        few, n_groups = n_groups, min(max(n_groups + 1, int(n_groups * min(excess, 2))), most)
     while n_groups - few > 1:  # between the last number that was too few, and one that is enough
         middle = (few + n_groups) // 2
         few, n_groups = (few, middle) if _worst(demand.loads(middle), limits)[1] <= 1 else (middle, n_groups)
@@ -132,17 +143,16 @@ def _in_order(
     return Cut(group_of=group_of, loads=demand.loads(n_groups), binding=binding)
 
 
-def _too_small(
-    demand: Demand, limits: Mapping[str, int], binding: str, n_groups: int, where: str, n_cores: int
-) -> ChipError:
+def _too_small(demand: Demand, limits: Mapping[str, int], where: str, most: int, n_cores: int) -> ChipError:
     alone = demand.loads(demand.n)  # if no two neurons shared a core
     resource, excess = _worst(alone, limits)
     if excess > 1:
         found, limit = int(alone[resource].max()), limits[resource]
         what = f"one neuron needs {found:,} {resource}, a core has {limit:,}"
         return ChipError(where, what, REMEDIES[resource], found, limit)
-    what = f"needs more than {n_groups} cores for its {binding}, the chip has {n_cores}"
-    return ChipError(where, what, REMEDIES[binding], n_groups, n_cores)
+    resource, _ = _worst(demand.loads(min(most, demand.n)), limits)
+    what = f"needs more than {most} cores for its {resource}, the chip has {n_cores}"
+    return ChipError(where, what, REMEDIES[resource], f"more than {most}", n_cores)
 
 
 def _worst(loads: Mapping[str, Array], limits: Mapping[str, int]) -> tuple[str, float]:

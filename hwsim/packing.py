@@ -22,6 +22,7 @@ DECAYS, THRESHOLDS = "decay_profiles", "threshold_profiles"
 SOURCES = (
     "sources"  # source neurons that reach a group: the messages that come in if each fires once; no chip limits them
 )
+_NONE = np.zeros(0, np.int64)
 _MIX = tuple(np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
@@ -89,10 +90,15 @@ def _distinct(group: Array, kind: Array, n_groups: int) -> Array:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Reached:
-    """What enters each group: how many (n_groups,), and which, as pairs · n_groups + group, if that must be known."""
+    """What enters each group: how many (n_groups,), and which, as pairs · n_groups + group, if that must be known.
+
+    `whole`: every source neuron enters every group. `pixels`: they are axons of pixels, not of neurons.
+    """
 
     counts: Array
     pairs: Callable[[], Array]
+    whole: bool = False
+    pixels: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -106,6 +112,10 @@ class _Packed:
 
 def _together(reached: list[_Reached], n_groups: int) -> Array:
     """Count what enters each group by projections of one source, once however many of them it enters by."""
+    whole = [one for one in reached if one.whole]
+    if whole:
+        pixels = [one for one in reached if one.pixels]
+        return whole[0].counts + (_together(pixels, n_groups) if pixels else 0)
     if len(reached) == 1:
         return reached[0].counts
     pairs = np.unique(np.concatenate([one.pairs() for one in reached]))
@@ -122,10 +132,7 @@ class _DenseLists:
     def packed(self, group: Array, n_groups: int) -> _Packed:
         n_targets = np.bincount(group, minlength=n_groups)
 
-        def pairs() -> Array:
-            return (np.arange(self._n)[:, None] * n_groups + np.flatnonzero(n_targets)).ravel()
-
-        reached = _Reached(counts=np.where(n_targets > 0, self._n, 0), pairs=pairs)
+        reached = _Reached(counts=np.full(n_groups, self._n), pairs=lambda: _NONE, whole=True)
         bits = self._n * _packed(n_targets, np.full(n_groups, self._width), self._packing)
         return _Packed(bits=bits, sources=reached, axons=reached)
 
@@ -171,7 +178,9 @@ class _Lists:
         return _Packed(
             bits=np.bincount(owner, bits, n_groups).astype(np.int64) * self._alike,
             sources=_Reached(counts=sources, pairs=every_source),
-            axons=_Reached(counts=np.bincount(axons % n_groups, minlength=n_groups), pairs=lambda: axons),
+            axons=_Reached(
+                counts=np.bincount(axons % n_groups, minlength=n_groups), pairs=lambda: axons, pixels=self._shared
+            ),
         )
 
     def _names(self, starts: Array, length: Array, base: Array) -> Array:

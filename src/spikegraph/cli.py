@@ -19,9 +19,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from spikegraph import __version__, cost_report, stages
+from spikegraph import __version__, cost_report, fit_report, stages
 from spikegraph.export.errors import OptionError, SpikegraphError
 from spikegraph.export.hdf5 import graph_checksum
+from spikegraph.fit_report import CheckReport
 from spikegraph.hwsim.cost import cost_of
 from spikegraph.hwsim.profile import load_profile, profile_names
 from spikegraph.targets.builders import BUILDERS
@@ -46,6 +47,7 @@ _EXTRAS = {
     "onnxruntime": "onnx",
 }
 _LOG_EVERY_S = 10
+_CHECK_LOG_EVERY_S = 2
 _PROCESS = int(os.environ.get("RANK", 0))  # torchrun numbers the processes that train together
 _path = click.Path(path_type=Path)
 
@@ -93,14 +95,14 @@ class _Commands(click.Group):
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
+def _progress(every_s: float = _LOG_EVERY_S) -> Iterator[Callable[[str, int, int], None]]:
     """Show a progress bar on stderr for each thing that is done; in a log file, a line now and then."""
     if not _MESSAGES.is_terminal:
         last = time.monotonic()
 
         def log(what: str, done: int, total: int) -> None:
             nonlocal last
-            if time.monotonic() - last > _LOG_EVERY_S:
+            if time.monotonic() - last > every_s:
                 last = time.monotonic()
                 _MESSAGES.print(f"{what}: {done} of {total}", markup=False)
 
@@ -310,23 +312,46 @@ def inspect(graph: Path, as_json: bool) -> None:
 
 @main.command()
 @click.argument("graph", type=_path)
-@click.option("--chip", help="Check against this chip's limits as well: loihi1, loihi2, generic.")
+@click.option("--chip", help="Check against the limits of this chip and its cores as well: loihi1, loihi2, generic.")
 @_weight_bits
+@click.option("--data", help="Run it on this data, such as digits:test: the largest values seen, beside their bounds.")
+@click.option("--samples", type=int, help="Only the first so many.")
+@_data_dir
+@click.option("--fix", is_flag=True, help="Rewrite, exactly, what the chip lacks, and write the new graph to -o.")
+@click.option("-o", "--out", type=_path, help="Graph file of --fix; nothing is written unless it is legal and fits.")
 @_json
-def check(graph: Path, chip: str | None, weight_bits: int | None, as_json: bool) -> None:
-    """Tell whether a GRAPH file is legal and whether its numbers can overflow; exit 1 if it is not legal."""
-    with _MESSAGES.status(f"check {graph}"):
-        report = stages.check(graph, chip=chip, weight_bits=weight_bits)
+def check(graph: Path, chip: str | None, as_json: bool, **options: Any) -> None:
+    """Tell whether a GRAPH file is legal, fits on a chip, and whether its numbers can overflow; exit 1 if not."""
+    with _progress(every_s=_CHECK_LOG_EVERY_S) as progress:
+        report = stages.check(graph, chip=chip, progress=progress, **options)
     if as_json:
         _print_json(report.to_json())
     else:
-        for problem in report.problems:
-            click.echo(f"problem: {problem}")
-        for name, bound in report.bounds.items():
-            click.echo(f"{name}: {bound.certificate} (x {bound.x[0]}…{bound.x[1]}, v {bound.v[0]}…{bound.v[1]})")
-        where = f" on {chip}" if chip else ""
-        click.echo(f"{graph}: legal{where}" if report.legal else f"{graph}: not legal{where}")
+        _print_check(graph, report)
     sys.exit(0 if report.legal else 1)
+
+
+def _print_check(graph: Path, report: CheckReport) -> None:
+    for rewrite in report.rewrites or ():
+        click.echo(f"rewritten: {rewrite}")
+    for problem in report.problems:
+        click.echo(f"{'left' if report.rewrites is not None else 'problem'}: {problem}")
+    if report.bounds:
+        click.echo(f"\nbounds before wrapping and saturation, for {report.bounded_by}")
+        _table(*fit_report.bound_rows(report), words=2)
+    if report.seen:
+        click.echo(f"seen: in a run of {report.seen_in}; times: how many times further the bound is")
+    if report.fit is not None:
+        columns, rows = fit_report.core_rows(report.fit)
+        if rows:
+            click.echo("\nuse of a core, the fullest (and on average)")
+            _table(columns, rows, words=2)
+        for line in (*fit_report.fullest(report.fit), *(f"note: {note}" for note in report.fit.notes)):
+            click.echo(line)
+    where = f" on {report.chip}" if report.chip else ""
+    click.echo(f"{graph}: legal{where}" if report.legal else f"{graph}: not legal{where}")
+    if report.written:
+        click.echo(f"{report.written}: written, {len(report.rewrites or ())} rewrites")
 
 
 @main.command()

@@ -8,7 +8,7 @@ from typing import Any
 from spikegraph.hwsim.placement import Placement
 
 Rows = list[list[str]]
-_LIMITS = {
+RESOURCES = {
     "neurons": "neurons",
     "synapse_bits": "memory, bit",
     "axons_in": "axons in",
@@ -21,7 +21,7 @@ _WORDS = {"messages": "messages sent", "messages_in": "messages arrived, those f
 
 def placement_rows(placement: Placement) -> tuple[list[str], Rows]:
     """Return a table of the cores that a population takes, and how much of each limit the fullest of them uses."""
-    columns = ["population", "cores", *(_LIMITS[name] for name in placement.limits)]
+    columns = ["population", "cores", *(RESOURCES[name] for name in placement.limits)]
     rows = []
     for population in dict.fromkeys(placement.population):
         cores = [core for core, name in enumerate(placement.population) if name == population]

@@ -5,8 +5,8 @@ Each call reads what the stage before it wrote. The command line is a thin layer
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,30 +15,34 @@ import numpy as np
 
 from spikegraph import __version__
 from spikegraph.export import formats
-from spikegraph.export.bounds import Bounds, bounds
+from spikegraph.export.bounds import bounds
 from spikegraph.export.check import problems
 from spikegraph.export.chips import load_chip
 from spikegraph.export.container import container_kind
-from spikegraph.export.errors import FileFormatError, GraphError, OptionError, Problem
+from spikegraph.export.errors import FileFormatError, GraphError, OptionError
 from spikegraph.export.formats import load_integer
 from spikegraph.export.graph import Graph
 from spikegraph.export.hdf5 import graph_checksum
 from spikegraph.export.join import join as join_graphs
+from spikegraph.export.mend import Rewrite, mend
 from spikegraph.export.order import depths
 from spikegraph.export.quantize import FEW_BITS, QuantizationReport, quantize, weight_bits_of
+from spikegraph.fit_report import CheckReport
 from spikegraph.hwsim.compare import compare_additions
 from spikegraph.hwsim.cost import Cost, cost_of
 from spikegraph.hwsim.counts import Until
+from spikegraph.hwsim.extremes import Seen, extremes
+from spikegraph.hwsim.fit import fit as fit_on
 from spikegraph.hwsim.placement import Placement, place
 from spikegraph.hwsim.profile import load_profile
 from spikegraph.hwsim.run import Run
 from spikegraph.hwsim.run_file import load_run, require_run_suffix
-from spikegraph.hwsim.simulate import samples_per_batch
+from spikegraph.hwsim.simulate import rasters_of, samples_per_batch
 from spikegraph.hwsim.simulate import simulate as simulate_samples
 from spikegraph.progress import Progress, silent
 from spikegraph.proof import verify
 from spikegraph.targets.builders import build as build_graph
-from spikegraph.trainer.data import load_data, load_split, parse_noise
+from spikegraph.trainer.data import Split, load_data, load_split, parse_noise
 
 if TYPE_CHECKING:
     from spikegraph.export.connectivity import Array
@@ -265,39 +269,87 @@ def _bits(weight: Array) -> int:
     return max(high.bit_length() if high > 0 else 0, (-low - 1).bit_length() if low < 0 else 0) + 1
 
 
-@dataclass(frozen=True, kw_only=True)
-class CheckReport:
-    """Whether a graph is legal, and what its numbers can reach."""
+def check(
+    path: str | Path,
+    *,
+    chip: str | None = None,
+    weight_bits: int | None = None,
+    data: str | None = None,
+    data_dir: str | Path | None = None,
+    samples: int | None = None,
+    fix: bool = False,
+    out: str | Path | None = None,
+    progress: Progress = silent,
+) -> CheckReport:
+    """Check a graph file against the law and a chip; bound x, u and v of every population; rewrite it if asked.
 
-    chip: str | None
-    problems: tuple[Problem, ...]
-    bounds: dict[str, Bounds]
-
-    @property
-    def legal(self) -> bool:
-        """Whether there is no problem."""
-        return not self.problems
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON."""
-        return {
-            "legal": self.legal,
-            "chip": self.chip,
-            "problems": [vars(problem) for problem in self.problems],
-            "bounds": {
-                name: {"x": b.x, "u": b.u, "v": b.v, "certificate": b.certificate} for name, b in self.bounds.items()
-            },
-        }
-
-
-def check(path: str | Path, *, chip: str | None = None, weight_bits: int | None = None) -> CheckReport:
-    """Check a graph file against the law, and against a chip's limits; bound x, u and v of every population."""
+    Parameters
+    ----------
+    path : path
+        Graph file.
+    chip : str, optional
+        Check against this chip's limits, and those of its cores, as well.
+    weight_bits : int, optional
+        For the chip "generic".
+    data : str, optional
+        "digits:test", …: run it in the native engine, for the largest values of x, u and v.
+    data_dir : path, optional
+        Folder (or archive) of the data set's files.
+    samples : int, optional
+        Only the first so many.
+    fix : bool
+        Apply every exact rewrite that the chip asks for.
+    out : path, optional
+        With `fix`: gets the rewritten graph, if it is then legal on the chip and fits; else nothing is written.
+    """
+    if fix and (chip is None or out is None):
+        raise OptionError("--fix", "needs a chip and a file to write", "add --chip loihi1 -o fixed.h5")
+    if out is not None and not fix:
+        raise OptionError("-o", "is for the graph that --fix writes", "add --fix, or leave -o out")
+    _require_place_for(out, "graph")
     profile = load_chip(chip, weight_bits=weight_bits) if chip else None
+    split = load_split(data, Path(data_dir) if data_dir else None) if data else None
     try:
         graph = load_integer(path)
     except GraphError as error:  # a whole file with an illegal graph: the answer is no
-        return CheckReport(chip=chip, problems=error.problems, bounds={})
-    return CheckReport(chip=chip, problems=tuple(problems(graph, profile)), bounds=bounds(graph))
+        return CheckReport(chip=chip, problems=error.problems, rewrites=() if fix else None)
+    rewrites: list[Rewrite] = []
+    if fix and profile is not None:
+        progress("rewrite", 0, 1)
+        graph, rewrites = mend(graph, profile)
+    found = problems(graph, profile)
+    fitted = None
+    if profile is not None:
+        fitted = fit_on(graph, profile, progress)
+        found += fitted.problems
+    if fix and out is not None and not found:
+        provenance = {**graph.provenance, "rewritten_for": chip, "rewrites": [str(rewrite) for rewrite in rewrites]}
+        formats.save(replace(graph, provenance=provenance), out)
+    progress("bounds", 0, 1)
+    once = graph.coding is not None and graph.coding.kind == "first_spike"
+    return CheckReport(
+        chip=chip,
+        problems=tuple(found),
+        bounds=bounds(graph, coded=True),
+        bounded_by="inputs of one spike a line, as first_spike makes them" if once else "any input",
+        seen=_seen(graph, split if samples is None else split.first(samples), progress) if split else {},
+        seen_in=split.name if split else "",
+        fit=fitted,
+        rewrites=tuple(rewrites) if fix else None,
+        written=str(out) if out is not None and not found else None,
+    )
+
+
+def _seen(graph: Graph, split: Split, progress: Progress) -> dict[str, Seen]:
+    what = f"run {split.name}"
+
+    def batches() -> Iterator[dict[str, Array]]:
+        progress(what, 0, len(split))
+        for x, _, index in split.batches(_input_shape(graph), samples_per_batch(graph, list(graph.populations))):
+            yield rasters_of(graph, x, index)
+            progress(what, int(index[-1]) + 1, len(split))
+
+    return extremes(graph, batches())
 
 
 def simulate(
