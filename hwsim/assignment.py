@@ -90,14 +90,16 @@ def assign(
             return _assignment(graph, chip, cuts, [_too_many(cuts, chip)])
         if limit is None or not (over := _over(found, limit)):
             return found
-        for name in over:  # smaller groups send less each
+        for name in over:  # smaller groups send less each, and together no less
             if cuts[name].n_groups == graph.populations[name].n:
                 most = int(found.loads[AXONS_OUT][found.core_of[name]].max())
                 what = f"one neuron needs {most:,} {AXONS_OUT}, a core has {limit:,}"
                 where = f"{name} on {chip.name}"
                 problems.append(Problem(where=where, what=what, remedy=REMEDIES[AXONS_OUT], found=most, limit=limit))
             else:
-                cuts[name] = cut(graph, name, chip, at_least=cuts[name].n_groups + 1, at_most=at_most, naive=naive)
+                sent = found.loads[AXONS_OUT][np.unique(found.core_of[name])].sum()
+                at_least = max(cuts[name].n_groups + 1, -(-int(sent) // limit))
+                cuts[name] = cut(graph, name, chip, at_least=at_least, at_most=at_most, naive=naive)
         found = _assignment(graph, chip, cuts, problems)
         if problems:
             return found
