@@ -336,6 +336,8 @@ def _print_check(graph: Path, report: CheckReport) -> None:
         click.echo(f"rewritten: {rewrite}")
     for problem in report.problems:
         click.echo(f"{'left' if report.rewrites is not None else 'problem'}: {problem}")
+    if report.rewrites is None and report.mendable:
+        click.echo(f"--fix -o fixed.h5 mends {report.mendable} of {len(report.problems)} without changing a spike")
     if report.bounds:
         click.echo(f"\nbounds before wrapping and saturation, for {report.bounded_by}")
         _table(*fit_report.bound_rows(report), words=2)

@@ -35,6 +35,8 @@ class CheckReport:
     seen_in : str
         The data of that run.
     fit : Fit, optional
+    mendable : int
+        How many problems of the graph as it is `--fix` mends.
     rewrites : tuple of Rewrite, optional
         What `--fix` did; None without it.
     written : str, optional
@@ -48,6 +50,7 @@ class CheckReport:
     seen: Mapping[str, Seen] = field(default_factory=dict)
     seen_in: str = ""
     fit: Fit | None = None
+    mendable: int = 0
     rewrites: tuple[Rewrite, ...] | None = None
     written: str | None = None
 
@@ -62,6 +65,7 @@ class CheckReport:
             "legal": self.legal,
             "chip": self.chip,
             "problems": [vars(problem) for problem in self.problems],
+            "mendable": self.mendable,
             "bounds": {
                 name: {"x": b.x, "u": b.u, "v": b.v, "certificate": b.certificate} for name, b in self.bounds.items()
             },

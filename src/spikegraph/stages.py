@@ -313,11 +313,14 @@ def check(
         graph = load_integer(path)
     except GraphError as error:  # a whole file with an illegal graph: the answer is no
         return CheckReport(chip=chip, problems=error.problems, rewrites=() if fix else None)
-    rewrites: list[Rewrite] = []
-    if fix and profile is not None:
+    found, rewrites, mendable = problems(graph, profile), list[Rewrite](), 0
+    if profile is not None and found:
         progress("rewrite", 0, 1)
-        graph, rewrites = mend(graph, profile)
-    found = problems(graph, profile)
+        mended, done = mend(graph, profile)
+        left = problems(mended, profile)
+        mendable = max(len(found) - len(left), 0)
+        if fix:
+            graph, rewrites, found = mended, done, left
     fitted = None
     if profile is not None:
         fitted = fit_on(graph, profile, progress)
@@ -335,6 +338,7 @@ def check(
         seen=_seen(graph, split if samples is None else split.first(samples), progress) if split else {},
         seen_in=split.name if split else "",
         fit=fitted,
+        mendable=mendable,
         rewrites=tuple(rewrites) if fix else None,
         written=str(out) if out is not None and not found else None,
     )
