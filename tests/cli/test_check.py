@@ -123,11 +123,8 @@ def test_fix_writes_a_legal_graph_that_computes_the_same(tmp_path: Path) -> None
     assert call("check", out, "--chip", "loihi1").exit_code == 0
     assert fixed.provenance["rewritten_for"] == "loihi1"
     assert len(fixed.provenance["rewrites"]) == result.stdout.count("rewritten: ")
-    runs = [
-        call("simulate", path, "--data", "digits:test", "--samples", 50, "--json")
-        for path in (out, tmp_path / "net.h5")
-    ]
-    summaries = [json.loads(run.stdout) for run in runs]
+    run = ("--data", "digits:test", "--samples", 50, "--json")
+    summaries = [json.loads(call("simulate", path, *run).stdout) for path in (out, tmp_path / "net.h5")]
     for key in ("accuracy", "decision_latency_steps"):
         assert summaries[0][key] == summaries[1][key]
     spikes = [summary["per_sample"]["window"]["spikes"] for summary in summaries]
@@ -180,4 +177,5 @@ def test_the_widest_weights_of_the_law_fit_no_loihi_in_one_projection(tmp_path: 
     report = report_of(path, "--chip", "loihi2", "--fix", "-o", tmp_path / "fixed.h5")
     (rewrite,) = report["rewrites"]
     assert rewrite["where"] == "q"
-    assert "weights in 3 slices" in rewrite["what"]
+    # 32767 is 127 + 127 + 2 times 2^7, the largest exponent, less 1.
+    assert rewrite["what"].startswith("weights in 4 slices: 3-bit weights × 2^7 + 8-bit weights × 2^7")
