@@ -128,6 +128,10 @@ class DenseConnectivity(Connectivity):
     def fan_out(self, counted: Array, source: Shape, target: Shape) -> Array:
         return np.asarray((counted != 0).sum(axis=0, dtype=np.int64)).reshape(source)
 
+    def reach(self, source: Shape, target: Shape) -> tuple[Array, Array]:
+        negative, positive = (end(self.weight, 0).sum(axis=1, dtype=np.int64) for end in (np.minimum, np.maximum))
+        return negative.reshape(target), positive.reshape(target)
+
     def synapses(self, source: Shape, target: Shape) -> tuple[Array, Array, Array]:
         n_target, n_source = self.weight.shape
         targets, sources = np.divmod(np.arange(n_target * n_source), n_source)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -99,7 +99,11 @@ def assign(
             else:
                 sent = found.loads[AXONS_OUT][np.unique(found.core_of[name])].sum()
                 at_least = max(cuts[name].n_groups + 1, -(-int(sent) // limit))
-                cuts[name] = cut(graph, name, chip, at_least=at_least, at_most=at_most, naive=naive)
+                try:
+                    smaller = cut(graph, name, chip, at_least=at_least, at_most=at_most, naive=naive)
+                    cuts[name] = replace(smaller, binding=AXONS_OUT)
+                except ChipError as error:
+                    problems.append(error.problem)
         found = _assignment(graph, chip, cuts, problems)
         if problems:
             return found

@@ -14,7 +14,7 @@ from spikegraph.export.relays import late_projections
 from spikegraph.hwsim.assignment import Assignment, Progress, assign
 from spikegraph.hwsim.cuts import REMEDIES, limits_of
 
-_FAR_TOO_MANY = 8  # times the chip's cores: beyond that, how many a population needs is not sought
+_FAR_TOO_MANY = 4  # times the chip's cores: beyond that, how many a population needs is not sought
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

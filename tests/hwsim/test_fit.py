@@ -73,12 +73,22 @@ def test_how_many_cores_are_missing() -> None:
     assert len(found.to_json()["cores"]) == 210  # what each would hold is known all the same
     # A core of 4 words of 64 bits holds lists of 6 synapses of 8 bits from each of 4 sources: 1,334 cores.
     problem = fit(two_layers(4, 8000, 1), small(synapse_bits=256, axons_in=8000)).problems[0]
-    assert (problem.where, problem.found, problem.limit) == ("hidden on loihi1", "more than 1024", 128)
+    assert (problem.where, problem.found, problem.limit) == ("hidden on loihi1", "more than 512", 128)
 
 
 def test_axons_that_leave_a_core() -> None:
     (problem,) = fit(two_layers(4, 3, 9), small(neurons=3, axons_out=2)).problems
     assert (problem.where, problem.found, problem.limit) == ("hidden on loihi1", 3, 2)
+    assert "axons_out" in problem.what
+
+
+def test_a_population_that_is_cut_for_what_leaves_its_cores() -> None:
+    # 60 neurons that reach 90 others in 2 cores: 120 entries, 60 a core, so 2 cores.
+    found = fit(two_layers(4, 60, 90), small(neurons=60, axons_out=60))
+    assert found.problems == ()
+    assert found.to_json()["populations"]["hidden"] == {"cores": 2, "cut_for": "axons_out"}
+    # A core that may send but one: a neuron that reaches 2 cores is too much by itself.
+    (problem,) = fit(two_layers(4, 60, 90), small(neurons=60, axons_out=1)).problems
     assert "axons_out" in problem.what
 
 
