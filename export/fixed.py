@@ -83,6 +83,15 @@ class IntegerFormat:
         """Tell element by element whether the integers `y` are representable."""
         return (y >= self.minimum) & (y <= self.maximum) & (y % self.step == self.offset % self.step)
 
+    def holds_all(self, y: Any) -> bool:
+        """Tell whether every element of an array of integers is representable, without a list of which are."""
+        if y.size and not (self.minimum <= y.min() and y.max() <= self.maximum):
+            return False
+        mask = self.step - 1
+        if self.step & mask:
+            return bool((y % self.step == self.offset % self.step).all())
+        return mask == 0 or not ((y - self.offset if self.offset else y) & mask).any()
+
     def __str__(self) -> str:
         if self.maximum - self.minimum == self.step > 1:
             return f"{self.minimum} and {self.maximum}"

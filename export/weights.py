@@ -54,12 +54,12 @@ def _free(name: str, graph: Graph) -> str:
 
 def _rewritten(p: Projection, chip: Chip) -> tuple[list[Projection], str]:
     weight, limit, exponents = p.weight.astype(np.int64), chip.weight.format, chip.weight_exp.format
-    if _holds(limit, weight) and exponents.holds(p.weight_exp):
+    if limit.holds_all(weight) and exponents.holds(p.weight_exp):
         return [p], ""
     by_distance = sorted(range(exponents.minimum, exponents.maximum + 1), key=lambda e: (abs(e - p.weight_exp), e))
     for exponent in by_distance:
         shifted = _scaled(weight, p.weight_exp - exponent)
-        if shifted is not None and _holds(limit, shifted) and _holds(fixed.WEIGHT, shifted):
+        if shifted is not None and limit.holds_all(shifted) and fixed.WEIGHT.holds_all(shifted):
             return [replace(p, weight=shifted, weight_exp=exponent)], (
                 f"weights × 2^{p.weight_exp - exponent}, weight_exp {p.weight_exp} → {exponent}"
             )
@@ -68,10 +68,6 @@ def _rewritten(p: Projection, chip: Chip) -> tuple[list[Projection], str]:
         return [p], ""
     said = " + ".join(f"{_bits(w // limit.step)}-bit weights × 2^{e}" for w, e in reversed(slices))
     return [replace(p, weight=w, weight_exp=e) for w, e in slices], f"weights in {len(slices)} slices: {said}"
-
-
-def _holds(limit: IntegerFormat, weight: Array) -> bool:
-    return bool(np.all(limit.holds(weight)))
 
 
 def _scaled(weight: Array, exponent: int) -> Array | None:

@@ -109,7 +109,7 @@ def _notes(graph: Graph, chip: Chip) -> tuple[str, ...]:
     assumed = [name for name, part in parts.items() if part.grade == "assumed"]
     if assumed:
         notes.append(f"assumed, not published: {', '.join(assumed)}")
-    wide = [name for name, p in graph.projections.items() if not chip.weight.format.holds(p.weight).all()]
+    wide = [name for name, p in graph.projections.items() if not chip.weight.format.holds_all(p.weight)]
     if wide:
         bits = max(chip.core.packing.weight_bits)
         notes.append(f"memory is counted with weights of at most {bits} bits, also for {', '.join(wide)}")

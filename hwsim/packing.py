@@ -151,6 +151,7 @@ class _Lists:
         self._source, self._position, self._tap = sources[by_source], position[by_source], taps[by_source]
         self._shared = isinstance(p, (Conv2d, SumPool2d))
         self._pixels = prod(shape[1:]) if self._shared else 0
+        self._meet = self._shared and shape[0] > 1  # channels on the axon of their pixel
         self._width, self._packing = _width(p, packing), packing
 
     def packed(self, group: Array, n_groups: int) -> _Packed:
@@ -174,7 +175,7 @@ class _Lists:
         sources = np.bincount(owner, minlength=n_groups) * self._alike
         # Axons of pixels are others than those of single neurons.
         axon = 2**39 + source % self._pixels if self._shared else source
-        axons = np.unique(axon * n_groups + owner)
+        axons = np.unique(axon * n_groups + owner) if self._meet else axon * n_groups + owner
         return _Packed(
             bits=np.bincount(owner, bits, n_groups).astype(np.int64) * self._alike,
             sources=_Reached(counts=sources, pairs=every_source),

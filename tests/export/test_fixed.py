@@ -239,3 +239,19 @@ def test_limits_of_the_page(limit: IntegerFormat, low: int, high: int) -> None:
     assert limit.holds(high)
     assert not limit.holds(low - 1)
     assert not limit.holds(high + 1)
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        IntegerFormat(minimum=-256, maximum=254, step=2),
+        IntegerFormat(minimum=-3, maximum=3, step=2, offset=1),
+        IntegerFormat(minimum=-9, maximum=9, step=3),
+        IntegerFormat(minimum=-128, maximum=127),
+    ],
+)
+def test_holds_all_is_holds_of_each(limit: IntegerFormat) -> None:
+    for first in range(-300, 300):
+        for array in (np.array([first]), np.array([first, limit.maximum], np.int16), np.array(first, np.int64)):
+            assert limit.holds_all(array) == bool(np.all(limit.holds(array)))
+    assert limit.holds_all(np.zeros(0, np.int8))
