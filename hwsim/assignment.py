@@ -81,15 +81,13 @@ def assign(
             cuts[name] = cut(graph, name, chip, at_most=at_most, naive=naive)
         except ChipError as error:
             problems.append(error.problem)
+    if sum(c.n_groups for c in cuts.values()) > chip.core.mesh.cores:
+        problems.append(_too_many(cuts, chip, at_least=bool(problems)))
     found = _assignment(graph, chip, cuts, problems)
     if problems:
         return found
     limit = limits_of(chip).get(AXONS_OUT)
-    while True:
-        if len(found.population) > chip.core.mesh.cores:
-            return _assignment(graph, chip, cuts, [_too_many(cuts, chip)])
-        if limit is None or not (over := _over(found, limit)):
-            return found
+    while limit is not None and (over := _over(found, limit)):
         for name in over:  # smaller groups send less each, and together no less
             if cuts[name].n_groups == graph.populations[name].n:
                 most = int(found.loads[AXONS_OUT][found.core_of[name]].max())
@@ -104,9 +102,12 @@ def assign(
                     cuts[name] = replace(smaller, binding=AXONS_OUT)
                 except ChipError as error:
                     problems.append(error.problem)
+        if sum(c.n_groups for c in cuts.values()) > chip.core.mesh.cores:
+            problems.append(_too_many(cuts, chip))
         found = _assignment(graph, chip, cuts, problems)
         if problems:
-            return found
+            break
+    return found
 
 
 def _over(found: Assignment, limit: int) -> list[str]:
@@ -160,10 +161,10 @@ def destinations(graph: Graph, source: str, synapses: Mapping[str, csr_array], n
     return total
 
 
-def _too_many(cuts: Mapping[str, Cut], chip: Chip) -> Problem:
+def _too_many(cuts: Mapping[str, Cut], chip: Chip, *, at_least: bool = False) -> Problem:
     largest = max(cuts, key=lambda name: cuts[name].n_groups)
     needs = ", ".join(f"{name} {c.n_groups} for its {c.binding}" for name, c in cuts.items())
     n_cores, limit = sum(c.n_groups for c in cuts.values()), chip.core.mesh.cores if chip.core else 0
-    what = f"the graph needs {n_cores} cores ({needs}), the chip has {limit}"
+    what = f"the graph needs {'at least ' if at_least else ''}{n_cores} cores ({needs}), the chip has {limit}"
     remedy = f"begin with {largest}: {REMEDIES[cuts[largest].binding]}"
     return Problem(where=f"chip {chip.name!r}", what=what, remedy=remedy, found=n_cores, limit=limit)

@@ -325,6 +325,7 @@ def check(
     if profile is not None:
         fitted = fit_on(graph, profile, progress)
         found += fitted.problems
+    seen = _seen(graph, split if samples is None else split.first(samples), progress) if split else {}
     if fix and out is not None and not found:
         provenance = {**graph.provenance, "rewritten_for": chip, "rewrites": [str(rewrite) for rewrite in rewrites]}
         formats.save(replace(graph, provenance=provenance), out)
@@ -335,7 +336,7 @@ def check(
         problems=tuple(found),
         bounds=bounds(graph, coded=True),
         bounded_by="inputs of one spike a line, as first_spike makes them" if once else "any input",
-        seen=_seen(graph, split if samples is None else split.first(samples), progress) if split else {},
+        seen=seen,
         seen_in=split.name if split else "",
         fit=fitted,
         mendable=mendable,

@@ -76,6 +76,16 @@ def test_how_many_cores_are_missing() -> None:
     assert (problem.where, problem.found, problem.limit) == ("hidden on loihi1", "more than 512", 128)
 
 
+def test_too_few_cores_even_for_the_populations_that_can_be_cut() -> None:
+    found = fit(two_layers(4, 5000, 10), small(neurons=20, synapse_bits=2000 * 64))
+    # 5,000 neurons at 20 a core; and no core holds the 5,000 lists of one word that one of the other ten has.
+    assert [(p.where, p.found, p.limit) for p in found.problems] == [
+        ("out on loihi1", 5000 * 64, 2000 * 64),
+        ("chip 'loihi1'", 250, 128),
+    ]
+    assert "needs at least 250 cores" in found.problems[1].what
+
+
 def test_axons_that_leave_a_core() -> None:
     (problem,) = fit(two_layers(4, 3, 9), small(neurons=3, axons_out=2)).problems
     assert (problem.where, problem.found, problem.limit) == ("hidden on loihi1", 3, 2)
