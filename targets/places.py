@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from spikegraph.export.connectivity import Array
+from spikegraph.export.errors import TargetError
 from spikegraph.export.graph import Graph
 from spikegraph.hwsim.native import run_native
 from spikegraph.hwsim.program import compile_program
@@ -42,8 +43,10 @@ def lava(graph: Graph, rasters: Mapping[str, Array]) -> Execution:
 
 def ort(graph: Graph, rasters: Mapping[str, Array]) -> Execution:
     """Run a graph as an ONNX model, in ONNX Runtime."""
-    from spikegraph.targets.ort import run_ort
-
+    try:
+        from spikegraph.targets.ort import run_ort
+    except ModuleNotFoundError as error:
+        raise TargetError("ort", f"{error.name} is not installed", "pip install 'spikegraph[onnx]'") from error
     return run_ort(graph, rasters)
 
 
