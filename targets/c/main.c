@@ -27,7 +27,10 @@ void network_trace(uint32_t population, uint32_t neuron, int32_t s, int32_t u, i
   const int32_t record[3] = {s, u, v};
   (void)population;
   (void)neuron;
-  if (fwrite(record, sizeof record, 1, trace) != 1) exit(1);
+  if (fwrite(record, sizeof record, 1, trace) != 1) {
+    fprintf(stderr, "cannot write the trace\n");
+    exit(1);
+  }
 }
 #endif
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from math import prod
 from pathlib import Path
 
@@ -140,7 +141,8 @@ def _finish(command: Sequence[str], folder: Path, limit_s: float) -> None:
         try:
             code = process.wait(limit_s)
         except BaseException as error:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             if isinstance(error, subprocess.TimeoutExpired):
                 what = f"{name} did not end within {limit_s:.0f} s"
                 raise TargetError("C", what, "run fewer samples at once, or give a larger timeout_s") from None

@@ -19,6 +19,7 @@ _STRUCTURES = {
     "readings": "reading",
 }
 _PARTS = ("structures.h", "synapses.h", "neurons.h", "readout.h")  # of the engine, which becomes one file
+_TAKEN = r"^(main|neuron|print|read|sg)$|^sg_|_of(_|$)"  # files, neuron.h, functions of main.c, tables
 _PER_LINE = 24  # numbers
 
 
@@ -46,7 +47,7 @@ def sources_of(graph: Graph, layout: Layout, name: str) -> dict[str, str]:
 def identifier(text: str) -> str:
     """Make a C identifier of a folder's name, one that clashes with no file or name of the engine."""
     made = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
-    clear = re.match(r"[a-z]", made) and made not in ("main", "neuron", "sg")
+    clear = re.match(r"[a-z]", made) and not re.search(_TAKEN, made)
     return made if clear else f"net_{made}".rstrip("_")
 
 

@@ -227,6 +227,9 @@ def test_names():
     assert identifier("2nd-Net.v1") == "net_2nd_net_v1"
     assert identifier("main") == "net_main"
     assert identifier("neuron") == "net_neuron"
+    assert identifier("sg_neuron") == "net_sg_neuron"
+    assert identifier("print") == "net_print"
+    assert identifier("weight_of") == "net_weight_of"
     assert identifier("...") == "net"
 
 
