@@ -59,22 +59,23 @@ def run_demo(out: Path, *, recipe: str, lava_samples: int, progress: Progress) -
         lambda: stages.simulate(graph, data, out / "run.h5", progress=progress),
         lambda r: f"test accuracy {r.accuracy:.2%} of {len(r)}; {r.counts.mean('sops'):,.0f} additions a sample",
     )
-    for target, what in (("lava", "that runs with lava-nc alone"), ("c", "of C99"), ("onnx", "of ONNX models")):
-        timed(
-            f"build {target}",
-            lambda target=target: stages.build(graph, out / target, target=target),
-            lambda _, what=what: f"a folder {what}",
-        )
-    proofs = {
-        place: timed(
+
+    def build(target: str, what: str) -> None:
+        timed(f"build {target}", lambda: stages.build(graph, out / target, target=target), lambda _: f"a folder {what}")
+
+    def verify(place: str, samples: int | None = None) -> Proof:
+        proof: Proof = timed(
             f"verify {place}",
-            lambda place=place: stages.verify(
-                graph, [place], data, samples=lava_samples if place == "lava" else None, progress=progress
-            ),
-            lambda proof, place=place: _said(proof, place),
+            lambda: stages.verify(graph, [place], data, samples=samples, progress=progress),
+            lambda proof: _said(proof, place),
         )
-        for place in ("native", "torch", "ort", "c", "lava")
-    }
+        return proof
+
+    build("lava", "that runs with lava-nc alone")
+    build("c", "of C99")
+    build("onnx", "of ONNX models")
+    proofs = {place: verify(place) for place in ("native", "torch", "ort", "c")}
+    proofs["lava"] = verify("lava", lava_samples)
     summary = {
         "recipe": recipe,
         "identical": all(proof.identical for proof in proofs.values()),
