@@ -1,8 +1,7 @@
-"""Lava: build a network of stock processes that stands alone, and run it."""
+"""Lava: build a network of processes that stands alone, and run it."""
 
-from spikegraph.targets.lava.build import LavaPlan, plan_lava
+from spikegraph.targets.lava.build import LavaPlan, LavaRefusalError, plan_lava
 from spikegraph.targets.lava.folder import build_lava
-from spikegraph.targets.lava.limits import LavaRefusalError
 from spikegraph.targets.lava.run import require_lava, run_lava
 
 __all__ = ["LavaPlan", "LavaRefusalError", "build_lava", "plan_lava", "require_lava", "run_lava"]

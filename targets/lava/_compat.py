@@ -1,9 +1,10 @@
-"""Make lava-nc 0.10.0 importable on Python >= 3.11. Needs nothing but lava-nc, so that a built folder can carry a copy.
+"""Make lava-nc 0.10.0 run on Python >= 3.11 and NumPy 2. Needs nothing but lava-nc: a built folder carries a copy.
 
-lava-nc is archived and its metadata admits Python 3.10 only, but one module alone stands in the way of newer versions:
-`lava/magma/compiler/var_model.py` declares dataclass fields whose default is an instance of another, unhashable
-dataclass, which Python >= 3.11 refuses as mutable. Here that module's source is executed with hashable dataclasses.
-Nothing in site-packages is touched. Lava forks its processes, so they inherit the module.
+lava-nc is archived and its metadata admits Python 3.10 and NumPy 1 only, but two places alone stand in the way of newer
+versions. `lava/magma/compiler/var_model.py` declares dataclass fields whose default is an instance of another,
+unhashable dataclass, which Python >= 3.11 refuses as mutable: here that module's source is executed with hashable
+dataclasses. And a port that reshapes calls `np.reshape` by a keyword that NumPy >= 2.4 has no more: here it calls the
+array's own method. Nothing in site-packages is touched. Lava forks its processes, so they inherit both.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import importlib
 import importlib.metadata
 import importlib.util
 import sys
+from functools import partial
+from typing import Any
 
 LAVA_VERSION = "0.10.0"
 INSTALL = f"pip install --no-deps --ignore-requires-python lava-nc=={LAVA_VERSION}"
@@ -49,7 +52,7 @@ class _HashableDataclasses(ast.NodeTransformer):
 
 
 def make_importable() -> None:
-    """Repair the one module that Python >= 3.11 refuses; call before any other import of lava.
+    """Repair what newer versions of Python and NumPy refuse; call before any other import of lava.
 
     Raises
     ------
@@ -73,3 +76,10 @@ def make_importable() -> None:
         raise
     parent, _, name = REPAIRED.rpartition(".")
     setattr(importlib.import_module(parent), name, module)
+    port = importlib.import_module("lava.magma.core.process.ports.ports").ReshapePort
+    port.get_transform_func_fwd = lambda self: partial(_reshaped, shape=self.shape)
+    port.get_transform_func_bwd = lambda self: partial(_reshaped, shape=self.old_shape)
+
+
+def _reshaped(data: Any, shape: tuple[int, ...]) -> Any:
+    return data.reshape(shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import re
 import tempfile
 from importlib import resources
 from pathlib import Path
@@ -12,14 +12,40 @@ from spikegraph.export.errors import TargetError
 from spikegraph.export.graph import Graph
 from spikegraph.targets.lava._compat import INSTALL
 from spikegraph.targets.lava.build import LavaPlan, plan_lava
-from spikegraph.targets.lava.runner import save_arrays
+from spikegraph.targets.lava.files import save_plan, whole_file
 
-COPIED = {"runner.py": "run.py", "network.py": "network.py", "_compat.py": "_compat.py"}
+COPIED = {
+    "targets/lava/runner.py": "run.py",
+    "targets/lava/session.py": "session.py",
+    "targets/lava/files.py": "files.py",
+    "targets/lava/network.py": "network.py",
+    "targets/lava/processes.py": "processes.py",
+    "targets/lava/convolution.py": "convolution.py",
+    "targets/lava/_compat.py": "_compat.py",
+    "export/fixed.py": "fixed.py",
+}
+IMPORT = re.compile(r"^( *)from spikegraph\.[\w.]+ import ", re.MULTILINE)  # in a folder all lie side by side
 README = """# A spiking network for Lava
-Needs Python >= 3.10, NumPy, SciPy, networkx, asteval, scikit-learn, and lava-nc: `{install}`.
-Run it: `python run.py rasters.npz result.npz [--states]`. {inputs}
-The result holds {outputs}, boolean (n_steps, samples, *shape); with --states also NAME/u and NAME/v.
-plan.json and plan.npz are the network, report.json says how it was made; made by `spikegraph`.
+
+Needs Linux, Python >= 3.10, h5py, and lava-nc with what it needs. On Python 3.10: `pip install lava-nc==0.10.0 h5py`.
+On a newer one: `pip install numpy scipy networkx asteval scikit-learn h5py`, then `{install}`.
+
+    python run.py inputs.h5 recording.h5 [--timeout SECONDS]
+
+inputs.h5 holds the spikes of each input as integers (n_steps, samples, *shape):
+{inputs}
+
+    import h5py
+    with h5py.File("inputs.h5", "w") as file:
+        file["inputs/NAME"] = array
+
+recording.h5 then holds `recording/NAME/s`, `u` and `v` of each population, (n_steps, samples, *shape) in the
+population's own time, v after reset, and the inputs: {populations}.
+`spikegraph verify` compares it with other places in which the network runs.
+
+{stock}
+
+plan.json and plan.h5 are the network, report.json says how it was made.
 """
 
 
@@ -56,20 +82,27 @@ def build_lava(graph: Graph, folder: str | Path) -> LavaPlan:
 
 def write_folder(plan: LavaPlan, folder: Path) -> None:
     """Write a plan and what runs it into an empty folder."""
-    (folder / "plan.json").write_text(json.dumps(plan.network, indent=1) + "\n", encoding="utf-8")
-    save_arrays(folder / "plan.npz", plan.arrays)
-    (folder / "report.json").write_text(json.dumps(plan.report(), indent=1) + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(_readme(plan), encoding="utf-8")
-    for name, copy in COPIED.items():
-        with resources.as_file(resources.files("spikegraph.targets.lava") / name) as source:
-            shutil.copyfile(source, folder / copy)
+    save_plan(folder, plan.network, plan.arrays)
+    texts = {copy: _standing_alone(source) for source, copy in COPIED.items()}
+    texts |= {"report.json": json.dumps(plan.report(), indent=1) + "\n", "README.md": _readme(plan)}
+    for name, text in texts.items():
+        with whole_file(folder / name) as file:
+            file.write(text.encode())
+
+
+def _standing_alone(source: str) -> str:
+    return IMPORT.sub(r"\1import ", (resources.files("spikegraph") / source).read_text(encoding="utf-8"))
 
 
 def _readme(plan: LavaPlan) -> str:
     n_steps = plan.network["n_steps"]
-    shapes = (
-        f"{name} ({', '.join(map(str, [n_steps, 'samples', *node['shape']]))}) of {node['min']}…{node['max']}"
+    inputs = "\n".join(
+        f"- {name} ({', '.join(map(str, [n_steps, 'samples', *node['shape']]))}) of {node['min']}…{node['max']}"
         for name, node in plan.network["inputs"].items()
     )
-    outputs = ", ".join(f"{name}/s" for name in plan.network["populations"])
-    return README.format(install=INSTALL, inputs=f"Integers: {'; '.join(shapes)}.", outputs=outputs)
+    own = {name: p for name, p in {**plan.projections, **plan.populations}.items() if p.why_not_stock}
+    stock = "All processes are Lava's own: the network can run on silicon through Intel's compiler."
+    if own:
+        lines = "\n".join(f"- {name} ({planned.process}): {planned.why_not_stock}" for name, planned in own.items())
+        stock = f"It runs in simulation only, because these processes are not Lava's own (processes.py):\n\n{lines}"
+    return README.format(install=INSTALL, inputs=inputs, populations=", ".join(plan.populations), stock=stock)

@@ -1,27 +1,77 @@
-"""The processes of a planned network in Lava, all stock. Needs nothing but lava-nc 0.10.0 and NumPy.
+"""The processes of a planned network in Lava. Needs nothing but lava-nc 0.10.0, NumPy and SciPy.
 
-`build_lava` copies this file into a folder beside run.py.
+Import after `_compat.make_importable`. `build_lava` copies this file into a folder, beside run.py.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+import mmap
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from lava.magma.core.run_conditions import RunSteps
+from lava.magma.core.run_configs import Loihi1SimCfg, Loihi2SimCfg
+from lava.proc.dense import models as dense_models
+from lava.proc.dense.process import DelayDense, Dense
+from lava.proc.io import source
+from lava.proc.lif.process import LIFReset
+from lava.proc.sparse import models as sparse_models
+from lava.proc.sparse.process import DelaySparse, Sparse
+from lava.utils.weightutils import SignMode, clip_weights, truncate_weights
+from scipy.sparse import csr_matrix
+
+from spikegraph.targets.lava import processes, session
 
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
-BUFFER = 64  # vectors that a recorder holds before its network waits for us
+
+# Each model by name: no tag fits all. "fixed_pt" is unknown to some processes, "bit_accurate_loihi" to others.
+MODELS = {
+    source.RingBuffer: source.PySendModelFixed,
+    Dense: dense_models.PyDenseModelBitAcc,
+    DelayDense: dense_models.PyDelayDenseModelBitAcc,
+    Sparse: sparse_models.PySparseModelBitAcc,
+    DelaySparse: sparse_models.PyDelaySparseModelBitAcc,
+    LIFReset: processes.LIFResetModel,
+    processes.Neurons: processes.NeuronsModel,
+    processes.Synapses: processes.SynapsesModel,
+}
+SIMULATORS = {"Loihi1SimCfg": Loihi1SimCfg, "Loihi2SimCfg": Loihi2SimCfg}
 
 
 class NetworkError(Exception):
     """Lava would not compute what the plan says."""
 
 
-def simulate(plan: Mapping[str, Any], arrays: Arrays, rasters: Arrays, *, states: bool) -> dict[str, Array]:
+class Trace:
+    """What a population computed in each step of the network, in memory that forked processes share.
+
+    Parameters
+    ----------
+    n_total : int
+        Steps of the network.
+    n : int
+        Neurons.
+    """
+
+    def __init__(self, n_total: int, n: int) -> None:
+        size = n_total * n
+        shared = mmap.mmap(-1, 9 * size)  # a process writes what ours reads, without a channel for every number
+        self.u = np.frombuffer(shared, np.int32, size).reshape(n_total, n)
+        self.v = np.frombuffer(shared, np.int32, size, 4 * size).reshape(n_total, n)
+        self.s = np.frombuffer(shared, np.uint8, size, 8 * size).reshape(n_total, n)
+
+    def put(self, t: int, s: Array, u: Array, v: Array) -> None:
+        """Write down one step."""
+        self.s[t], self.u[t], self.v[t] = s, u, v
+
+
+def simulate(
+    plan: Mapping[str, Any], arrays: Arrays, rasters: Arrays, leader: session.Leader
+) -> dict[str, dict[str, Array]]:
     """Run a plan. Lava forks from this process; call from under `if __name__ == "__main__"`.
 
     Parameters
@@ -29,118 +79,126 @@ def simulate(plan: Mapping[str, Any], arrays: Arrays, rasters: Arrays, *, states
     plan, arrays
         What `load_plan` returns.
     rasters : mapping of input name → ndarray of int (T, B, *shape)
-    states : bool
-        Also record u and v.
+    leader : Leader
+        Told when Lava's processes must live, and when they may end.
 
     Returns
     -------
-    dict
-        `NAME/s` (bool), `NAME/u`, `NAME/v` (int32), each (T, B, *shape), step 0 where the population's sample starts.
+    dict of population → {"s": uint8, "u": int32, "v": int32}
+        Each (T, B, *shape), step 0 where the population's sample starts; v after reset.
     """
-    n_steps, period, n_samples = plan["n_steps"], plan["period"], next(iter(rasters.values())).shape[1]
-    network = LavaNetwork(plan, arrays, rasters, states=states)
-    traces = network.run()
-    network.stop()  # not after an error: it would wait for processes that may be gone; whoever started us ends them
-    result = {}
-    for (name, variable), trace in traces.items():
-        population = plan["populations"][name]
-        steps = population["start_step"] + period * np.arange(n_samples) + np.arange(n_steps)[:, None]
-        result[f"{name}/{variable}"] = trace[steps].reshape(n_steps, n_samples, *population["shape"])
+    n_steps, n_samples = plan["n_steps"], next(iter(rasters.values())).shape[1]
+    steps = plan["period"] * np.arange(n_samples) + np.arange(n_steps)[:, None]
+    result: dict[str, dict[str, Array]] = {}
+    for part in plan["parts"]:
+        network = LavaNetwork(_part(plan, part), arrays, rasters)
+        network.run(leader)
+        for name, trace in network.traces.items():
+            node = plan["populations"][name]
+            at, shape = node["start_step"] + steps, (n_steps, n_samples, *node["shape"])
+            result[name] = {variable: getattr(trace, variable)[at].reshape(shape) for variable in ("s", "u", "v")}
     return result
 
 
+def _part(plan: Mapping[str, Any], populations: Sequence[str]) -> dict[str, Any]:
+    # Lava runs whatever is connected to a process, and nothing else.
+    projections = {name: p for name, p in plan["projections"].items() if p["target"] in populations}
+    sources = {p["source"] for p in projections.values()}
+    return {
+        **plan,
+        "inputs": {name: node for name, node in plan["inputs"].items() if name in sources},
+        "populations": {name: plan["populations"][name] for name in populations},
+        "projections": projections,
+    }
+
+
 class LavaNetwork:
-    """The processes of a plan, and a recorder for each variable: `Extractor` for spikes, `VarWire` for u and v.
+    """The processes of a plan, all connected, and a `Trace` of each population."""
 
-    Both hand over one vector a step while the network runs; `Monitor` and `Var.get` hand over number by number.
-    """
-
-    def __init__(self, plan: Mapping[str, Any], arrays: Arrays, rasters: Arrays, *, states: bool) -> None:
-        from lava.proc.io.extractor import Extractor, VarWire
-
+    def __init__(self, plan: Mapping[str, Any], arrays: Arrays, rasters: Arrays) -> None:
         self.plan, self.arrays = plan, arrays
         self.n_samples = next(iter(rasters.values())).shape[1]
         self.n_total = plan["period"] * self.n_samples + (plan["depth"] if plan["streamed"] else 0)
-        self.lifs = {name: self._population(name) for name in plan["populations"]}
-        outputs = {name: self._source(rasters[name]).s_out for name, node in plan["inputs"].items() if node["used"]}
-        outputs |= {name: lif.s_out for name, lif in self.lifs.items()}
+        self.traces = {name: Trace(self.n_total, _size(node)) for name, node in plan["populations"].items()}
+        self.neurons = {name: self._population(name) for name in plan["populations"]}
+        outputs = {name: self._source(rasters[name]).s_out for name in plan["inputs"]}
+        outputs |= {name: neurons.s_out for name, neurons in self.neurons.items()}
         self.synapses = {name: self._synapses(name) for name in plan["projections"]}
         for name, projection in plan["projections"].items():
-            outputs[projection["source"]].connect(self.synapses[name].s_in)
-            self.synapses[name].a_out.connect(self.lifs[projection["target"]].a_in)
+            self._connect(projection, outputs[projection["source"]], self.synapses[name])
+        self.first = next(iter(self.neurons.values()))
 
-        self.recorders: dict[tuple[str, str], Any] = {}
-        for name, lif in self.lifs.items():
-            self.recorders[name, "s"] = Extractor(shape=lif.s_out.shape, buffer_size=BUFFER)
-            lif.s_out.connect(self.recorders[name, "s"].in_port)
-            for variable in ("u", "v") if states else ():
-                self.recorders[name, variable] = VarWire(buffer_size=BUFFER)
-                self.recorders[name, variable].connect_var(getattr(lif, variable))
-        self.first = next(iter(self.lifs.values()))  # Lava runs whatever is connected to it
+    def _connect(self, projection: Mapping[str, Any], s_out: Any, synapses: Any) -> None:
+        a_in = self.neurons[projection["target"]].a_in
+        if projection["process"] != "Conv":
+            s_out.connect(synapses.s_in)
+            synapses.a_out.connect(a_in)
+            return
+        # Lava's images are (w, h, c); neurons are numbered in the order of (c, h, w).
+        s_out.reshape(tuple(projection["source_shape"])).transpose((2, 1, 0)).connect(synapses.s_in)
+        synapses.a_out.transpose((2, 1, 0)).flatten().connect(a_in)
 
     def _source(self, raster: Array) -> Any:
-        from lava.proc.io.source import RingBuffer
-
         n_steps, period = self.plan["n_steps"], self.plan["period"]
         data = np.zeros((int(np.prod(raster.shape[2:])), self.n_total), np.int32)
         for sample in range(self.n_samples):
             data[:, sample * period : sample * period + n_steps] = raster[:, sample].reshape(n_steps, -1).T
-        return RingBuffer(data=data)
+        return source.RingBuffer(data=data)
 
     def _population(self, name: str) -> Any:
-        from lava.proc.lif.process import LIFReset
-
-        population, bias_mant = self.plan["populations"][name], self.arrays[f"bias_mant/{name}"]
-        if not self.plan["streamed"] and population["start_step"] > 0:
-            bias_mant = 0 * bias_mant  # until `_clear_or_start`
-        return LIFReset(
-            shape=bias_mant.shape,
-            du=population["du"],
-            dv=population["dv"],
-            vth=population["vth"],
-            bias_mant=bias_mant,
-            bias_exp=self.arrays[f"bias_exp/{name}"],
-            reset_interval=self.plan["period"],
-            reset_offset=population["reset_offset"],
-        )
+        node = self.plan["populations"][name]
+        values = {parameter: self.arrays[f"{parameter}/{name}"] for parameter in node["arrays"]}
+        timing = {"reset_interval": self.plan["period"], "reset_offset": node["reset_offset"]}
+        if node["process"] == "Neurons":
+            return processes.Neurons(name=name, trace=self.traces[name], **values, **timing, **node["options"])
+        if not self.plan["streamed"] and node["start_step"] > 0:
+            values["bias_mant"] = 0 * values["bias_mant"]  # until `_clear_or_start`
+        neurons = LIFReset(name=name, shape=values["bias_mant"].shape, **values, **timing, **node["options"])
+        neurons.proc_params["trace"] = self.traces[name]
+        return neurons
 
     def _synapses(self, name: str) -> Any:
-        from lava.proc.dense.process import DelayDense, Dense
-        from lava.utils.weightutils import SignMode, clip_weights, truncate_weights
+        p = self.plan["projections"][name]
+        process, options, shape = p["process"], p["options"], p.get("matrix_shape")
+        values = {part: self.arrays[f"{part}/{name}"] for part in p["arrays"]}
+        if process == "Synapses":
+            return processes.Synapses(name=name, weights={**p["weights"], **values}, **options)
+        sparse = "indptr" in values
+        weight: Any = _matrix(values, shape) if sparse else values["weight"].astype(np.int32)
+        sign_mode = SignMode[p["sign_mode"]]
+        _require_kept(name, weight, sign_mode)
+        if process == "Conv":
+            flipped = weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1)  # Lava's is a convolution in the strict sense
+            return _convolution().Conv(
+                name=name, weight=flipped, **{key: _tuple(value) for key, value in options.items()}
+            )
+        options = {"name": name, "weights": weight, "sign_mode": sign_mode, **options}
+        delay = p["delay_steps"] - 1  # the step that every process takes
+        if process == "DelayDense":
+            return DelayDense(delays=np.full(weight.shape, delay), **options)
+        if process == "DelaySparse":
+            delays = csr_matrix((np.full(weight.nnz, delay), weight.indices, weight.indptr), weight.shape)
+            return DelaySparse(delays=delays, **options)
+        return (Sparse if sparse else Dense)(**options)
 
-        projection, weight = self.plan["projections"][name], self.arrays[f"weight/{name}"].astype(np.int32)
-        sign_mode = SignMode[projection["sign_mode"]]
-        held = truncate_weights(clip_weights(weight, sign_mode, num_bits=8), sign_mode, 8)
-        if not np.array_equal(held, weight):
-            raise NetworkError(f"{name}: Lava would change {int((held != weight).sum())} of its weights; build it anew")
-        options = {"weights": weight, "weight_exp": projection["weight_exp"], "sign_mode": sign_mode}
-        options["num_message_bits"] = projection["num_message_bits"]
-        if projection["delay_steps"] == 1:  # the step that every Dense takes
-            return Dense(**options)
-        return DelayDense(delays=np.full(weight.shape, projection["delay_steps"] - 1), **options)
-
-    def run(self) -> dict[tuple[str, str], Array]:
-        """Run all samples; returns arrays (steps, neurons) in the time of the network."""
-        self.first.create_runtime(_run_configuration())
-        traces = {key: np.zeros((self.n_total, *self.lifs[key[0]].s_out.shape), np.int32) for key in self.recorders}
+    def run(self, leader: session.Leader) -> None:
+        """Run all samples and end Lava's processes."""
+        simulator = SIMULATORS[self.plan["simulator"]]
+        models = dict(MODELS)
+        if any(p["process"] == "Conv" for p in self.plan["projections"].values()):
+            models[_convolution().Conv] = _convolution().ConvModel
+        self.first.create_runtime(simulator(select_tag="fixed_pt", exception_proc_model_map=models))
+        leader.children_must_live()
         starts = {0, self.n_total}
         if not self.plan["streamed"]:
-            own = {0, *(population["start_step"] for population in self.plan["populations"].values())}
+            own = {0, *(node["start_step"] for node in self.plan["populations"].values())}
             starts |= {sample * self.plan["period"] + step for sample in range(self.n_samples) for step in own}
         for start, end in itertools.pairwise(sorted(starts)):
-            self._piece(start, end, traces)
-        return {key: trace != 0 if key[1] == "s" else trace for key, trace in traces.items()}
-
-    def _piece(self, start: int, end: int, traces: dict[tuple[str, str], Array]) -> None:
-        from lava.magma.core.run_conditions import RunSteps
-
-        if start > 0:
-            self._clear_or_start(start)
-        self.first.run(RunSteps(num_steps=end - start, blocking=False))
-        for t in range(start, end):
-            for key, recorder in self.recorders.items():
-                traces[key][t] = recorder.receive()
-        self.first.wait()
+            if start > 0:
+                self._clear_or_start(start)
+            self.first.run(RunSteps(num_steps=end - start))
+        leader.children_may_end()
+        self.first.stop()  # not after an error: it would wait for processes that may be gone; `session` ends them
 
     def _clear_or_start(self, start: int) -> None:
         # Between samples u and v are cleared by reset_interval; what is on its way through the synapses, and the
@@ -148,36 +206,35 @@ class LavaNetwork:
         step = start % self.plan["period"]
         if step == 0:
             for synapses in self.synapses.values():
-                synapses.a_buff.set(np.zeros(synapses.a_buff.shape))
-        for name, population in self.plan["populations"].items():
-            bias_mant, start_step = self.arrays[f"bias_mant/{name}"], population["start_step"]
+                buffer = getattr(synapses, "a_buff", None) or synapses.a_buf  # a Conv has the latter
+                buffer.set(np.zeros(buffer.shape))
+        for name, node in self.plan["populations"].items():
+            bias_mant, start_step = self.arrays[f"bias_mant/{name}"], node["start_step"]
             if start_step > 0 and bias_mant.any() and step in (0, start_step):
-                self.lifs[name].bias_mant.set(bias_mant if step == start_step else 0 * bias_mant)
-
-    def stop(self) -> None:
-        """End Lava's processes, and the memory manager that each VarWire started for itself."""
-        if self.first.runtime is not None:
-            self.first.stop()
-        for (_, variable), recorder in self.recorders.items():
-            if variable != "s":
-                recorder._multi_processing.stop()
+                self.neurons[name].bias_mant.set(bias_mant if step == start_step else 0 * bias_mant)
 
 
-def _run_configuration() -> Any:
-    # Each model by name: no tag fits all. "fixed_pt" is unknown to Extractor, "bit_accurate_loihi" to RingBuffer too.
-    from lava.magma.core.run_configs import Loihi1SimCfg
-    from lava.proc.dense import models as dense
-    from lava.proc.dense.process import DelayDense, Dense
-    from lava.proc.io import extractor, source
-    from lava.proc.lif import models as lif
-    from lava.proc.lif.process import LIFReset
+def _convolution() -> Any:
+    from spikegraph.targets.lava import convolution
 
-    models = {
-        source.RingBuffer: source.PySendModelFixed,
-        Dense: dense.PyDenseModelBitAcc,
-        DelayDense: dense.PyDelayDenseModelBitAcc,
-        LIFReset: lif.PyLifResetModelBitAcc,
-        extractor.Extractor: extractor.PyLoihiExtractorModel,
-        extractor.VarWire: extractor.PyLoihiVarWireModel,
-    }
-    return Loihi1SimCfg(select_tag="fixed_pt", exception_proc_model_map=models)
+    return convolution
+
+
+def _size(node: Mapping[str, Any]) -> int:
+    return int(np.prod(node["shape"]))
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _matrix(values: Arrays, shape: Any) -> Any:
+    return csr_matrix((values["data"].astype(np.int32), values["indices"], values["indptr"]), shape=tuple(shape))
+
+
+def _require_kept(name: str, weight: Any, sign_mode: SignMode) -> None:
+    held = truncate_weights(clip_weights(weight, sign_mode, num_bits=8), sign_mode, 8)
+    changed = held != weight
+    n_changed = int(changed.nnz if hasattr(changed, "nnz") else changed.sum())
+    if n_changed:
+        raise NetworkError(f"{name}: Lava would change {n_changed} of its weights; build it anew")

@@ -6,21 +6,17 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import h5py
+
 from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import DataError, TargetError
 from spikegraph.export.graph import Graph
 from spikegraph.targets.lava._compat import LavaUnavailableError, check_version
 from spikegraph.targets.lava.build import plan_lava
+from spikegraph.targets.lava.files import RunError, checked_samples, save_inputs
 from spikegraph.targets.lava.folder import write_folder
-from spikegraph.targets.lava.runner import (
-    RunError,
-    checked_samples,
-    load_arrays,
-    save_arrays,
-    supervised,
-    time_limit,
-    worker_command,
-)
+from spikegraph.targets.lava.runner import run_folder, time_limit
+from spikegraph.targets.lava.session import SessionError
 
 
 def require_lava() -> None:
@@ -32,7 +28,7 @@ def require_lava() -> None:
 
 
 def run_lava(
-    graph: Graph, rasters: Mapping[str, Array], *, states: bool = True, timeout_s: float | None = None
+    graph: Graph, rasters: Mapping[str, Array], *, timeout_s: float | None = None
 ) -> dict[str, dict[str, Array]]:
     """Run a batch in Lava.
 
@@ -41,8 +37,6 @@ def run_lava(
     graph : Graph
         Not pipelined.
     rasters : mapping of input name → ndarray of int (T, B, *shape)
-    states : bool
-        Also record u and v; a step then takes about three times as long.
     timeout_s : float, optional
         Seconds after which the run is stopped; by default a generous limit that grows with steps and processes.
 
@@ -68,12 +62,16 @@ def run_lava(
     with tempfile.TemporaryDirectory(prefix="spikegraph-lava-") as temporary:
         folder = Path(temporary)
         write_folder(plan, folder)
-        save_arrays(folder / "rasters.npz", rasters)
-        command = worker_command(folder, folder / "rasters.npz", folder / "result.npz", states=states)
+        save_inputs(folder / "inputs.h5", rasters)
         try:
-            supervised(command, limit_s)
-        except RunError as error:
+            run_folder(folder, folder / "inputs.h5", folder / "recording.h5", limit_s, folder)
+        except SessionError as error:
             raise TargetError("Lava", str(error), "run fewer samples at once, or give a larger timeout_s") from None
-        result = load_arrays(folder / "result.npz")
-    variables = ("s", "u", "v") if states else ("s",)
-    return {name: {variable: result[f"{name}/{variable}"] for variable in variables} for name in graph.populations}
+        return recorded(folder / "recording.h5", list(graph.populations))
+
+
+def recorded(recording: Path, populations: list[str]) -> dict[str, dict[str, Array]]:
+    """Read s, u and v of populations from a recording."""
+    with h5py.File(recording) as stored:
+        traces = {name: {v: stored[f"recording/{name}/{v}"][()] for v in ("s", "u", "v")} for name in populations}
+    return {name: {**variables, "s": variables["s"].astype(bool)} for name, variables in traces.items()}

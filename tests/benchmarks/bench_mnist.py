@@ -112,7 +112,7 @@ def lava_rate(graph: Graph, rasters: Array) -> tuple[float, Array]:
     times = {}
     for n in (FEW, MORE):
         begin = time.perf_counter()
-        spikes = run_lava(graph, {next(iter(graph.inputs)): rasters[:, :n]}, states=False)[name]["s"]
+        spikes = run_lava(graph, {next(iter(graph.inputs)): rasters[:, :n]})[name]["s"]
         times[n] = time.perf_counter() - begin
     return (MORE - FEW) / (times[MORE] - times[FEW]), spikes.sum(axis=0)
 

@@ -1,18 +1,26 @@
-"""Plans, refusals, exact rewrites and the folder that stands alone."""
+"""What becomes which process, exact rewrites, and the folder that stands alone."""
 
+import ast
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from spikegraph.export import fixed
-from spikegraph.export.errors import TargetError
-from spikegraph.export.graph import Dense, Input, OneToOne, Population
+from spikegraph.export.errors import GraphError, TargetError
+from spikegraph.export.graph import Conv2d, Dense, Graph, Input, OneToOne, Output, Population, Sparse, SumPool2d
+from spikegraph.export.hdf5 import graph_checksum
+from spikegraph.export.passes import pipelined
 from spikegraph.targets.lava import LavaRefusalError, build_lava, plan_lava
+from spikegraph.targets.lava.folder import COPIED
 from spikegraph.targets.lava.weights import SIGN_MODES, fitted
+from spikegraph.targets.recording import read_recording
 from spikegraph.targets.verify import verify
 
 
@@ -29,73 +37,147 @@ def test_skip_becomes_delay(make_graph):
     skip = Dense(source="x", target="b", weight=np.ones((2, 4), int))
     report = plan_lava(replace(graph, projections={**graph.projections, "skip": skip})).report()
     assert [p["process"] for p in report["processes"]].count("DelayDense") == 1
-    assert report["processes"][0] == {"process": "RingBuffer", "node": "x"}
+    assert report["processes"][0] == {"process": "RingBuffer", "node": "x", "stock": True}
 
 
 @pytest.mark.parametrize(
-    ("population", "projection", "says"),
+    ("population", "projection", "process", "why"),
     [
-        ({"threshold_mant": [1, 2, 2]}, {}, "a: threshold_mant has 2 values, but a Lava process has one vth"),
-        ({"decay_u": [1, 2, 3]}, {}, "a: decay_u has 3 values"),
-        ({"decay_v": [1, 2, 3]}, {}, "a: decay_v has 3 values"),
-        ({"decay_v": 4096}, {}, "a: decay_v = 4096 does not fit"),
-        ({"reset": "subtract"}, {}, "a: reset = 'subtract'"),
-        ({"refractory_steps": 2}, {}, "a: refractory_steps = 2"),
-        ({"max_spikes": 1}, {}, "a: max_spikes = 1"),
-        ({}, {"delay_steps": 64}, "p: needs a delay of 65 steps, but DelayDense holds 64"),
-        ({}, {"weight": np.array([[-129, 127, 0, 0]] * 3)}, "p: weights -129…127 fit neither"),
-        ({}, {"weight": np.full((3, 4), 255), "weight_exp": 15 - 8, "delay_steps": 0}, None),
-        ({"shape": (4,), "bias_mant": 0}, {"kind": OneToOne, "weight": np.ones(4, int)}, "p: OneToOne has no Lava"),
+        ({}, {}, "LIFReset", ""),
+        ({"threshold_mant": [1, 2, 2]}, {}, "Neurons", "threshold_mant has 2 values, but LIFReset has one vth"),
+        ({"decay_u": [1, 2, 3]}, {}, "Neurons", "decay_u has 3 values, but LIFReset has one du"),
+        ({"decay_v": [1, 2, 3]}, {}, "Neurons", "decay_v has 3 values, but LIFReset has one dv"),
+        ({"decay_v": 4096}, {}, "Neurons", "decay_v = 4096 does not fit LIFReset's 12-bit dv"),
+        ({"reset": "subtract"}, {}, "Neurons", "reset is 'subtract', but LIFReset sets v to zero"),
+        ({"reset": "none"}, {}, "Neurons", "reset is 'none', but LIFReset sets v to zero"),
+        ({"refractory_steps": 2}, {}, "Neurons", "refractory_steps = 2, but LIFReset has no refractory period"),
+        ({"max_spikes": 1}, {}, "Neurons", "max_spikes = 1, but LIFReset counts no spikes"),
+        (
+            {"decay_v": [4096, 1, 1], "max_spikes": 2},
+            {},
+            "Neurons",
+            "decay_v has 2 values, but LIFReset has one dv; decay_v = 4096 does not fit LIFReset's 12-bit dv; "
+            "max_spikes = 2, but LIFReset counts no spikes",
+        ),
     ],
 )
-def test_refusals(make_graph, population, projection, says):
-    graph = make_graph(population, projection)
-    if population.get("shape"):
-        graph = replace(
-            graph, projections={**graph.projections, "q": Dense(source="a", target="b", weight=[[1] * 4] * 2)}
-        )
-    if says is None:
-        assert plan_lava(graph).network["projections"]["p"]["weight_exp"] == 7
-        return
-    with pytest.raises(LavaRefusalError) as refused:
-        plan_lava(graph)
-    assert [str(problem).startswith(says) for problem in refused.value.problems] == [True]
+def test_what_a_population_becomes(make_graph, population, projection, process, why):
+    plan = plan_lava(make_graph(population, projection))
+    assert (plan.populations["a"].process, plan.populations["a"].why_not_stock) == (process, why)
+    assert plan.stock == (process == "LIFReset")
+    reported = next(p for p in plan.report()["processes"] if p["node"] == "a")
+    assert reported == {"process": process, "node": "a", "stock": not why} | ({"why_not_stock": why} if why else {})
 
 
-def test_every_reason_is_listed(make_graph):
-    population = {"reset": "none", "max_spikes": 2, "decay_v": [4096, 1, 1]}
-    with pytest.raises(TargetError) as refused:
-        plan_lava(make_graph(population))
-    assert len(refused.value.problems) == 4
-    assert str(refused.value).startswith("Lava cannot express this graph, 4 reason(s):\n  a: decay_v has 2 values")
-
-
-def test_u_that_lava_would_not_wrap_is_refused(make_graph):
+def test_a_u_that_lava_would_not_wrap_makes_neurons_our_own(make_graph):
     # 13 inputs × 254 << 7 << 6 = 27049984 > 3 · 2^23 = 25165824; 12 are 24969216.
-    for n_inputs in (12, 13):
+    for n_inputs, process in ((12, "LIFReset"), (13, "Neurons")):
         weight = np.full((3, n_inputs), 254)
         graph = make_graph(
             {"decay_u": 4096}, {"weight": weight, "weight_exp": 7}, inputs={"x": Input(shape=(n_inputs,))}
         )
-        if n_inputs == 12:
-            plan_lava(graph)
-        else:
-            with pytest.raises(LavaRefusalError, match="u may reach 0…27049984 before it wraps"):
-                plan_lava(graph)
+        assert plan_lava(graph).populations["a"].process == process
+    assert plan_lava(graph).populations["a"].why_not_stock.startswith("u may reach 0…27049984 before it wraps")
 
 
-def test_graded_sums_beyond_32_bits_and_parts_are_refused(make_graph):
+IMAGE = {"inputs": {"x": Input(shape=(1, 2, 3))}}
+
+
+@pytest.mark.parametrize(
+    ("projection", "graph", "process", "why"),
+    [
+        ({}, {}, "Dense", ""),
+        ({"weight": np.full((3, 4), 255), "weight_exp": 7}, {}, "Dense", ""),
+        ({"delay_steps": 2}, {}, "DelayDense", ""),
+        ({"delay_steps": 63}, {}, "DelayDense", ""),
+        ({"delay_steps": 64}, {}, "Synapses", "needs a delay of 65 steps, but Lava's hold 64"),
+        ({"weight": [[-129, 127, 0, 0]] * 3}, {}, "Synapses", "weights -129…127 fit neither even -256…254, nor"),
+        ({"kind": Conv2d, "weight": np.full((3, 1, 2, 3), 5)}, IMAGE, "Conv", ""),
+        ({"kind": Conv2d, "weight": np.full((3, 1, 2, 3), 5), "delay_steps": 1}, IMAGE, "DelaySparse", ""),
+        ({"kind": Conv2d, "weight": np.full((3, 1, 2, 3), 999)}, IMAGE, "Synapses", "weights 999…999 fit neither"),
+        (
+            {"kind": Conv2d, "weight": np.full((3, 1, 2, 130), 5)},
+            {"inputs": {"x": Input(shape=(1, 2, 130))}},
+            "Sparse",
+            "",
+        ),
+        (
+            {"kind": SumPool2d, "kernel_size": (2, 1), "weight": np.array(3)},
+            {"inputs": {"x": Input(shape=(3, 2, 1))}},
+            "Sparse",
+            "",
+        ),
+        ({"kind": OneToOne, "weight": [1, -2, 3]}, {"inputs": {"x": Input(shape=(3,))}}, "Sparse", ""),
+        (
+            {"kind": Sparse, "weight": [100, 100], "indptr": [0, 2, 2, 2, 2], "indices": [1, 1]},
+            {},
+            "Sparse",
+            "",
+        ),
+        (  # together 300: too much for one synapse of Lava's, and no power of two is in it to spare
+            {"kind": Sparse, "weight": [200, 101], "indptr": [0, 2, 2, 2, 2], "indices": [1, 1]},
+            {},
+            "Synapses",
+            "weights 301…301 fit neither",
+        ),
+    ],
+)
+def test_what_a_projection_becomes(make_graph, projection, graph, process, why):
+    conv = projection.get("kind") is Conv2d or projection.get("kind") is SumPool2d
+    population = {"shape": (3, 1, 1), "bias_mant": 0} if conv else {}
+    plan = plan_lava(make_graph(population, dict(projection), **graph))
+    assert plan.projections["p"].process == process
+    assert plan.projections["p"].why_not_stock.startswith(why)
+    assert bool(why) == bool(plan.projections["p"].why_not_stock)
+    assert plan.stock == (not why)
+
+
+def test_a_large_convolution_that_lava_does_not_take_is_not_written_out():
+    source, target = (2, 128, 128), (2, 128, 128)
+    conv = Conv2d(source="x", target="a", weight=np.full((2, 2, 5, 5), 5), padding=2)
+    graph = Graph(
+        inputs={"x": Input(shape=source)},
+        populations={"a": Population(shape=target, threshold_mant=5)},
+        projections={"p": conv},
+        outputs={"o": Output(population="a")},
+        n_steps=2,
+    )
+    n_synapses = conv.dense_macs(source, target)  # 2 · 2 · (5 · 128 - 6)^2, less what falls into the padding
+    assert n_synapses == 2 * 2 * (5 * 128 - 6) ** 2
+    why = f"Lava's Conv takes no padded size beyond 127 (132), and {n_synapses} synapses are too many to list (1048576)"
+    assert plan_lava(graph).projections["p"].why_not_stock == why
+
+
+def test_late_spikes_are_left_out_unless_all_is_stock(make_graph):
+    delayed = {"delay_steps": 2}
+    plan = plan_lava(make_graph({}, dict(delayed)))
+    assert (plan.stock, plan.network["streamed"], plan.network["period"]) == (True, False, 6 + 2)
+    plan = plan_lava(make_graph({"max_spikes": 1}, dict(delayed)))
+    assert (plan.stock, plan.network["streamed"], plan.network["period"]) == (False, True, 6)
+    assert (
+        plan.projections["p"].why_not_stock == "delay_steps = 2: spikes that are late for their sample must be left out"
+    )
+
+
+def test_graded_sums_beyond_32_bits_are_our_own(make_graph):
     wide = Input(shape=(300,), min_value=0, max_value=32767)
     weight = np.where(np.arange(300) % 2, 127, -127) * np.ones((3, 1), int)
-    graph = make_graph({"decay_u": 4096}, {"weight": weight, "weight_exp": -8}, inputs={"x": wide})
-    with pytest.raises(
-        LavaRefusalError, match="graded sums may reach 2496845400"
-    ):  # 2 · 300 · 127 · 32767, rounded off
-        plan_lava(graph)
+    plan = plan_lava(make_graph({"decay_u": 4096}, {"weight": weight, "weight_exp": -8}, inputs={"x": wide}))
+    # 2 · 300 · 127 · 32767
+    assert plan.projections["p"].why_not_stock == "graded sums may reach 2496845400, but Lava adds them in 32 bits"
+    assert plan.network["simulator"] == "Loihi2SimCfg"
+
+
+def test_a_loop_without_enough_delay_is_refused(make_graph):
     graph = make_graph()
-    apart = {**graph.populations, "c": Population(shape=(1,), threshold_mant=1)}
-    with pytest.raises(LavaRefusalError, match="falls into 2 unconnected parts"):
-        plan_lava(replace(graph, populations=apart))
+    back = Dense(source="b", target="a", weight=np.ones((3, 2), int), delay_steps=1)
+    with pytest.raises(LavaRefusalError, match="is a loop of 2 projections with 1 delay steps in all") as refused:
+        plan_lava(replace(graph, projections={**graph.projections, "back": back}))
+    assert len(refused.value.problems) == 1
+    with pytest.raises(LavaRefusalError, match="is pipelined already"):
+        plan_lava(pipelined(graph))
+    with pytest.raises(GraphError, match="threshold_mant = 0"):
+        plan_lava(make_graph({"threshold_mant": 0}))
 
 
 @pytest.mark.parametrize("exponent", [-8, -1, 0, 1, 7])
@@ -137,33 +219,71 @@ def test_lava_keeps_fitted_weights(lava_nc):
 
 
 def test_folder_stands_alone(lava_nc, tmp_path, make_graph, make_rasters):
-    graph = make_graph()
+    graph = make_graph({"max_spikes": 2})
     rasters, folder = make_rasters(graph), tmp_path / "deep" / "net"
     plan = build_lava(graph, folder)
     assert sorted(p.name for p in folder.iterdir()) == [
-        "README.md", "_compat.py", "network.py", "plan.json", "plan.npz", "report.json", "run.py",
+        "README.md", "_compat.py", "convolution.py", "files.py", "fixed.py", "network.py", "plan.h5", "plan.json",
+        "processes.py", "report.json", "run.py", "session.py",
     ]  # fmt: skip
     assert json.loads((folder / "report.json").read_text()) == plan.report()
     assert plan.rewrites == (
         "p: weights doubled, weight_exp 0 → -1 (exact)",
         "q: weights doubled, weight_exp 1 → 0 (exact)",
     )
-    assert len((folder / "README.md").read_text().splitlines()) == 5
+    assert "- a (Neurons): max_spikes = 2, but LIFReset counts no spikes" in (folder / "README.md").read_text()
 
-    np.savez(tmp_path / "in.npz", **rasters)
+    with h5py.File(tmp_path / "in.h5", "w") as file:  # as the folder's README says
+        file["inputs/x"] = rasters["x"]
     # From elsewhere, and blind to this package: only what is in the folder and in lava-nc counts.
-    blind = "import sys, runpy; sys.modules['spikegraph'] = None; del sys.argv[0]; "
-    run = blind + "runpy.run_path(sys.argv[0], run_name='__main__')"
-    command = [sys.executable, "-c", run, folder / "run.py", "in.npz", "out.npz", "--states"]
-    subprocess.run(command, cwd=tmp_path, check=True)
-    with np.load(tmp_path / "out.npz") as result:
-        execution = {name: {v: result[f"{name}/{v}"] for v in "suv"} for name in graph.populations}
-    assert verify(graph, rasters, {"folder": lambda *_: execution}).identical
+    (tmp_path / "spikegraph.py").write_text("raise ImportError('not here')")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, folder / "run.py", "in.h5", "out.h5"]
+    subprocess.run(command, cwd=tmp_path, check=True, env=environment)
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert dict(file.attrs) == {"spikegraph_recording": 1, "graph": graph_checksum(graph), "place": "lava"}
+        assert {v: file[f"recording/a/{v}"].dtype for v in "suv"} == {"s": np.uint8, "u": np.int32, "v": np.int32}
+    recording = read_recording(tmp_path / "out.h5", graph)
+    assert verify(graph, recording.rasters(graph), {"folder": recording}).identical
+    assert np.array_equal(recording.rasters(graph)["x"], rasters["x"])
 
-    np.savez(tmp_path / "in.npz", x=rasters["x"][:, :, 1:])
-    failed = subprocess.run([sys.executable, folder / "run.py", "in.npz", "o.npz"], cwd=tmp_path, capture_output=True)
-    assert failed.returncode == 2
-    assert failed.stderr.decode() == "raster x has shape (6, 3, 3), expected (6, 'samples', 4)\n"
+    # A recording can be run again, over itself.
+    before = (tmp_path / "out.h5").stat().st_ino
+    subprocess.run([*command[:2], "out.h5", "out.h5"], cwd=tmp_path, check=True, env=environment)
+    assert (tmp_path / "out.h5").stat().st_ino != before
+    assert verify(graph, rasters, {"folder": read_recording(tmp_path / "out.h5", graph)}).identical
+    assert sorted(p.name for p in tmp_path.iterdir() if not p.name.startswith("__")) == [
+        "deep", "in.h5", "out.h5", "spikegraph.py",
+    ]  # fmt: skip
+
+
+def test_a_wrong_file_is_one_line_and_no_recording(lava_nc, tmp_path, make_graph, make_rasters):
+    folder = tmp_path / "net"
+    build_lava(make_graph(), folder)
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        file["inputs/x"] = make_rasters(make_graph())["x"][:, :, 1:]
+    (tmp_path / "text.h5").write_text("no HDF5")
+    for name, says in (
+        ("in.h5", "raster x has shape (6, 3, 3), expected (6, 'samples', 4)\n"),
+        ("text.h5", "text.h5 is no HDF5 file that can be read ("),
+        ("none.h5", "none.h5 is no HDF5 file that can be read ("),
+    ):
+        command = [sys.executable, folder / "run.py", name, "out.h5"]
+        failed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert failed.returncode == 2
+        assert failed.stderr.startswith(says)
+        assert failed.stderr.count("\n") == 1
+        assert not (tmp_path / "out.h5").exists()
+
+
+@pytest.mark.parametrize("name", COPIED.values())
+def test_what_is_copied_needs_no_more_than_python_3_10(tmp_path, make_graph, name):
+    build_lava(make_graph(), tmp_path / "net")
+    tree = ast.parse((tmp_path / "net" / name).read_text(), feature_version=(3, 10))
+    imported = {alias.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for alias in n.names}
+    imported |= {n.module.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+    beside = {Path(copy).stem for copy in COPIED.values()}
+    assert imported <= {"lava", "numpy", "scipy", "h5py"} | beside | sys.stdlib_module_names
 
 
 def test_folder_in_use_is_refused(tmp_path, make_graph):

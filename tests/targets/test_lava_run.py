@@ -1,5 +1,6 @@
 """A run ends: no process outlives it, whatever happens; and lava-nc is the version that is known."""
 
+import contextlib
 import importlib.metadata
 import os
 import signal
@@ -15,6 +16,7 @@ import pytest
 from spikegraph.export.errors import DataError, TargetError
 from spikegraph.targets.lava import require_lava, run_lava
 from spikegraph.targets.lava._compat import LavaUnavailableError, check_version
+from spikegraph.targets.lava.files import whole_file
 
 
 def processes_of(folder):
@@ -51,30 +53,133 @@ def test_nothing_is_left_after_the_time_limit(lava_nc, temporary, make_graph, ma
     assert list(temporary.iterdir()) == []
 
 
-def test_nothing_is_left_after_an_interrupt(lava_nc, tmp_path):
-    # A process that was started in the background ignores interrupts, and so do its children unless they say otherwise.
-    code = """
+STARTER = """
 import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a process that was started in the background
 import numpy as np
 from spikegraph.export.graph import Dense, Graph, Input, Output, Population
 from spikegraph.targets.lava import run_lava
 dense = Dense(source="x", target="a", weight=np.eye(2, dtype=int))
-a = Population(shape=(2,), threshold_mant=5)
+a = Population(shape=(2,), threshold_mant=5, max_spikes=1)
 graph = Graph(inputs={"x": Input(shape=(2,))}, populations={"a": a}, projections={"p": dense},
-              outputs={"o": Output(population="a")}, n_steps=30000)
-run_lava(graph, {"x": np.zeros((30000, 1, 2), int)})
+              outputs={"o": Output(population="a")}, n_steps=20000)
+run_lava(graph, {"x": np.zeros((20000, 1, 2), int)})
 """
+
+
+def shared_memory_of_nobody():
+    """Return the segments of shared memory that no living process has open: whoever made them left them behind."""
+    there = {path.name for path in Path("/dev/shm").glob("psm_*")}  # noqa: S108
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            maps = (process / "maps").read_text()
+            there -= {name for name in there if name in maps}
+    return there
+
+
+def ended(process, mark, before):
+    """Wait until no process and no shared memory is left of a run, and say whether that came about."""
+    deadline = time.monotonic() + 30
+    left = True
+    while left and time.monotonic() < deadline:
+        time.sleep(0.05)
+        left = processes_of(mark) or shared_memory_of_nobody() - before  # Python's tracker needs a moment for these
+    process.wait(20)
+    return not left
+
+
+def killed(who, how, process, mark):
+    """Send a signal to the process that started a run, to the leader of its session, or to one that the leader made."""
+    leader = next(pid for pid in processes_of(mark) if os.getsid(pid) == pid)
+    others = [pid for pid in processes_of(mark) if pid != leader]
+    os.kill({"starter": process.pid, "leader": leader, "other": others[len(others) // 2]}[who], how)
+
+
+def started(tmp_path, code=STARTER):
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    with subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 60
-        while len(processes_of(tmp_path)) < 5 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert len(processes_of(tmp_path)) >= 5, "the network should be running by now"
-        process.send_signal(signal.SIGINT)
-        process.wait(20)
+    return subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
+
+
+WHO_IS_KILLED = [
+    ("starter", signal.SIGINT),
+    ("starter", signal.SIGTERM),
+    ("starter", signal.SIGKILL),
+    ("leader", signal.SIGKILL),
+    ("other", signal.SIGKILL),
+]
+
+
+def test_nothing_is_left_whoever_is_killed(lava_nc, tmp_path):
+    """One run for each, all at once, because it is the start of Python and Lava that takes its time."""
+    before = shared_memory_of_nobody()
+    folders = [tmp_path / ("long" * 20) / f"{i}." for i in range(len(WHO_IS_KILLED))]
+    for folder in folders:
+        folder.mkdir(parents=True)  # longer than the path of a socket may be
+    with contextlib.ExitStack() as stack:
+        processes = [stack.enter_context(started(folder)) for folder in folders]
+        deadline = time.monotonic() + 120
+        while min(len(processes_of(folder)) for folder in folders) < 6 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(0.3)
+        for folder, process, (who, how) in zip(folders, processes, WHO_IS_KILLED, strict=True):
+            assert len(processes_of(folder)) >= 6, "the network should be running by now"
+            killed(who, how, process, folder)
+        for folder, process, (who, how) in zip(folders, processes, WHO_IS_KILLED, strict=True):
+            assert ended(process, folder, before), (who, how)
+            said = process.stderr.read()
+            assert process.returncode != 0, (who, how)
+            assert ("1 of Lava's processes ended before the run did" in said) == (who == "other"), said
+            assert list(folder.iterdir()) == [], (who, how)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", range(30))
+def test_nothing_is_left_at_any_moment(lava_nc, tmp_path, moment):
+    rng = np.random.default_rng(moment)
+    before = shared_memory_of_nobody()
+    with started(tmp_path) as process:
+        time.sleep(rng.uniform(0, 6))
+        how = signal.Signals(int(rng.choice([signal.SIGINT, signal.SIGTERM, signal.SIGKILL])))
+        process.send_signal(how)
+        assert ended(process, tmp_path, before)
     assert process.returncode != 0
-    assert processes_of(tmp_path) == []
+
+
+def half_written(path):
+    with whole_file(path) as file:
+        file.write(b"half")
+        raise KeyError
+
+
+def test_a_recording_is_whole_or_not_there(tmp_path):
+    """Whoever writes it may be killed at any moment: until it is whole it has no name."""
+    path = tmp_path / "out.h5"
+    with whole_file(path) as file:
+        file.write(b"half")
+        file.flush()
+        assert list(tmp_path.iterdir()) == []
+    assert path.read_bytes() == b"half"
+    with pytest.raises(KeyError):
+        half_written(path)
+    with whole_file(path) as file:
+        file.write(b"whole")
+    assert path.read_bytes() == b"whole"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_recording_is_whole_where_files_need_a_name(tmp_path, monkeypatch):
+    def without(folder, *_):
+        raise OSError(f"{folder} holds no file without a name")
+
+    monkeypatch.setattr(os, "open", without)
+    path = tmp_path / "out.h5"
+    with pytest.raises(KeyError):
+        half_written(path)
+    assert list(tmp_path.iterdir()) == []
+    with whole_file(path) as file:
+        file.write(b"whole")
+    assert path.read_bytes() == b"whole"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_rasters_are_checked(lava_nc, make_graph):
@@ -108,7 +213,7 @@ def test_missing_lava_says_how_to_install(monkeypatch):
         check_version()
 
 
-def test_only_one_module_is_repaired(lava_nc):
+def test_only_what_must_be_is_repaired(lava_nc):
     code = """
 import dataclasses, os
 original = dataclasses.dataclass
@@ -117,6 +222,11 @@ make_importable()
 make_importable()
 from lava.magma.compiler import var_model
 import lava.proc.lif.models
+import numpy as np
+from lava.magma.core.process.ports.ports import OutPort
+port = OutPort((6,)).reshape((2, 3))
+assert port.get_transform_func_fwd()(np.arange(6)).shape == (2, 3)
+assert port.get_transform_func_bwd()(np.zeros((2, 3))).shape == (6,)
 assert dataclasses.dataclass is original
 hash(var_model.ByteEncoder())
 from lava.utils.weightutils import OptimizedWeights
