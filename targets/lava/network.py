@@ -127,6 +127,7 @@ class LavaNetwork:
         for name, projection in plan["projections"].items():
             self._connect(projection, outputs[projection["source"]], self.synapses[name])
         self.first = next(iter(self.neurons.values()))
+        self.processes = [*(output.process for output in outputs.values()), *self.synapses.values()]
 
     def _connect(self, projection: Mapping[str, Any], s_out: Any, synapses: Any) -> None:
         a_in = self.neurons[projection["target"]].a_in
@@ -184,20 +185,19 @@ class LavaNetwork:
     def run(self, leader: session.Leader) -> None:
         """Run all samples and end Lava's processes."""
         simulator = SIMULATORS[self.plan["simulator"]]
-        models = dict(MODELS)
-        if any(p["process"] == "Conv" for p in self.plan["projections"].values()):
-            models[_convolution().Conv] = _convolution().ConvModel
-        self.first.create_runtime(simulator(select_tag="fixed_pt", exception_proc_model_map=models))
-        leader.children_must_live()
+        # Keyed by the process itself. By its class it would do as well, but Lava would first run every file of the
+        # folder that the class is in, in search of models.
+        models = {process: _model(process) for process in self.processes}
         starts = {0, self.n_total}
         if not self.plan["streamed"]:
             own = {0, *(node["start_step"] for node in self.plan["populations"].values())}
             starts |= {sample * self.plan["period"] + step for sample in range(self.n_samples) for step in own}
-        for start, end in itertools.pairwise(sorted(starts)):
-            if start > 0:
-                self._clear_or_start(start)
-            self.first.run(RunSteps(num_steps=end - start))
-        leader.children_may_end()
+        with leader.children_must_live():
+            self.first.create_runtime(simulator(exception_proc_model_map=models))
+            for start, end in itertools.pairwise(sorted(starts)):
+                if start > 0:
+                    self._clear_or_start(start)
+                self.first.run(RunSteps(num_steps=end - start))
         self.first.stop()  # not after an error: it would wait for processes that may be gone; `session` ends them
 
     def _clear_or_start(self, start: int) -> None:
@@ -212,6 +212,10 @@ class LavaNetwork:
             bias_mant, start_step = self.arrays[f"bias_mant/{name}"], node["start_step"]
             if start_step > 0 and bias_mant.any() and step in (0, start_step):
                 self.neurons[name].bias_mant.set(bias_mant if step == start_step else 0 * bias_mant)
+
+
+def _model(process: Any) -> Any:
+    return MODELS[type(process)] if type(process) in MODELS else _convolution().ConvModel
 
 
 def _convolution() -> Any:

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 POLL_S = 0.05
@@ -91,7 +91,7 @@ class Leader:
 
     def __init__(self, starter: int, temporary: Path) -> None:
         self._starter, self._temporary = starter, temporary
-        self._children: set[int] = set()
+        self._all_must_live = False
         self._exiting = threading.Lock()
         # A default SIGTERM might hit within the making of a semaphore, whose file would stay.
         signal.signal(signal.SIGTERM, lambda *_: self.exit(128 + signal.SIGTERM))
@@ -100,13 +100,12 @@ class Leader:
         multiprocessing.current_process()._config["tempdir"] = "."  # type: ignore[attr-defined]
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def children_must_live(self) -> None:
-        """From now on each process that this one has started must go on."""
-        self._children = {child.pid for child in multiprocessing.active_children() if child.pid is not None}
-
-    def children_may_end(self) -> None:
-        """From now on they may end."""
-        self._children = set()
+    @contextlib.contextmanager
+    def children_must_live(self) -> Iterator[None]:
+        """Meanwhile each process that this one starts must go on."""
+        self._all_must_live = True
+        yield
+        self._all_must_live = False
 
     def exit(self, status: int) -> None:
         """End this process at once: a proper end would wait for the others, which may wait for us."""
@@ -116,9 +115,8 @@ class Leader:
     def _watch(self) -> None:
         while os.getppid() == self._starter:
             time.sleep(POLL_S)
-            gone = [child for child in self._children if _ended(child)]
-            if gone and self._children:
-                print(f"{len(gone)} of Lava's processes ended before the run did", file=sys.stderr, flush=True)  # noqa: T201
+            if self._all_must_live and _a_child_has_ended() and self._all_must_live:
+                print("one of Lava's processes ended before the run did", file=sys.stderr, flush=True)  # noqa: T201
                 self.exit(1)
         self._exiting.acquire()
         os.killpg(0, signal.SIGTERM)
@@ -126,8 +124,7 @@ class Leader:
         os._exit(1)
 
 
-def _ended(child: int) -> bool:
-    try:  # without reaping it: that is for who started it
-        return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    except ChildProcessError:
-        return True
+def _a_child_has_ended() -> bool:
+    with contextlib.suppress(ChildProcessError):  # there is none
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None  # left for who started it
+    return False

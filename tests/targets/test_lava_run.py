@@ -128,7 +128,7 @@ def test_nothing_is_left_whoever_is_killed(lava_nc, tmp_path):
             assert ended(process, folder, before), (who, how)
             said = process.stderr.read()
             assert process.returncode != 0, (who, how)
-            assert ("1 of Lava's processes ended before the run did" in said) == (who == "other"), said
+            assert ("one of Lava's processes ended before the run did" in said) == (who == "other"), said
             assert list(folder.iterdir()) == [], (who, how)
 
 
