@@ -1,5 +1,7 @@
 """Lava computes what the reference engine computes: every spike and every state of every neuron, at every step."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -294,6 +296,41 @@ def test_the_largest_numbers_wrap_and_saturate(require_identical):
     assert result.per_step["wraps"]["a"].sum() > 0
     assert result.per_step["spikes"]["b"].sum() > 0
     require_identical(graph, rasters)
+
+
+def test_an_image_beyond_127_becomes_a_list(require_identical, make_rasters):
+    """Lava's Conv keeps sizes in 8 bits."""
+    weight = np.random.default_rng(9).integers(-128, 128, (1, 1, 2, 3))
+    graph = images(Population(shape=(1,), threshold_mant=200), (1, 2, 128), (1, 1, 126), Conv2d, weight=weight)
+    processes = {"x": "Sparse", "g": "Sparse", "X": "LIFReset", "G": "LIFReset"}
+    require_identical(graph, make_rasters(graph), processes)
+
+
+DEFECTS = """
+from types import SimpleNamespace
+import numpy as np
+from spikegraph.targets.lava._compat import make_importable
+make_importable()
+from lava.proc.conv.models import PyConvModelFixed
+from lava.proc.lif.models import PyLifResetModelBitAcc
+from spikegraph.targets.lava.convolution import ConvModel
+
+constants = {"ds_offset": 1, "dm_offset": 0, "decay_unity": 4096, "decay_shift": 12, "act_shift": 6}
+for x, within in ((3 * 2**17, True), (3 * 2**17 + 1, False)):  # x << 6 is 3 * 2^23, and one step more
+    zero = {name: np.zeros(1, np.int32) for name in "uv"}
+    lif = SimpleNamespace(**constants, **zero, du=4095, dv=0, max_uv_val=2**23, effective_bias=0)
+    PyLifResetModelBitAcc.subthr_dynamics(lif, np.array([x]))
+    assert (-(2**23) < lif.u[0] <= 2**23) == within, lif.u
+
+conv = object.__new__(ConvModel)
+conv.__dict__["weight_exp"] = np.array([3])
+assert PyConvModelFixed.clamp_precision(conv, np.array([5])) == 5
+assert conv.clamp_precision(np.array([5])) == 40
+"""
+
+
+def test_lava_has_the_defects_that_are_avoided():
+    subprocess.run([sys.executable, "-W", "ignore", "-c", DEFECTS], check=True)
 
 
 def test_by_the_way_that_users_take(make_graph, make_rasters):
