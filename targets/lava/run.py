@@ -15,8 +15,8 @@ from spikegraph.targets.lava._compat import LavaUnavailableError, check_version
 from spikegraph.targets.lava.build import plan_lava
 from spikegraph.targets.lava.files import RunError, checked_samples, save_inputs
 from spikegraph.targets.lava.folder import write_folder
-from spikegraph.targets.lava.runner import run_folder, time_limit
-from spikegraph.targets.lava.session import SessionError
+from spikegraph.targets.lava.runner import leading, time_limit
+from spikegraph.targets.lava.session import SessionError, supervised
 
 
 def require_lava() -> None:
@@ -61,13 +61,17 @@ def run_lava(
     limit_s = time_limit(plan.network, n_samples) if timeout_s is None else timeout_s
     with tempfile.TemporaryDirectory(prefix="spikegraph-lava-") as temporary:
         folder = Path(temporary)
-        write_folder(plan, folder)
-        save_inputs(folder / "inputs.h5", rasters)
+        inputs, recording = folder / "inputs.h5", folder / "recording.h5"
+
+        def prepare() -> None:
+            write_folder(plan, folder)
+            save_inputs(inputs, rasters)
+
         try:
-            run_folder(folder, folder / "inputs.h5", folder / "recording.h5", limit_s, folder)
+            supervised(leading(folder, inputs, recording, folder), limit_s, folder, prepare)
         except SessionError as error:
             raise TargetError("Lava", str(error), "run fewer samples at once, or give a larger timeout_s") from None
-        return recorded(folder / "recording.h5", list(graph.populations))
+        return recorded(recording, list(graph.populations))
 
 
 def recorded(recording: Path, populations: list[str]) -> dict[str, dict[str, Array]]:

@@ -33,16 +33,10 @@ def time_limit(plan: Mapping[str, Any], n_samples: int) -> float:
     return START_S + float(n_total * (STEP_S * n_processes + SYNAPSE_S * synapses))
 
 
-def run_folder(folder: Path, inputs: Path, recording: Path, timeout_s: float, temporary: Path) -> None:
-    """Run a built folder in a session of its own; raise `session.SessionError` if that fails.
-
-    Parameters
-    ----------
-    temporary : path
-        A folder for what the run needs while it lasts. It goes if this process is killed.
-    """
-    command = [sys.executable, "-W", "ignore", str(folder / "run.py"), str(inputs), str(recording)]
-    session.supervised([*command, "--for", str(os.getpid()), "--temporary", str(temporary)], timeout_s)
+def leading(folder: Path, inputs: Path, recording: Path, temporary: Path) -> list[str]:
+    """Return the script, with its arguments, that leads the session in which a built folder runs."""
+    files = [str(path) for path in (folder / "run.py", inputs, recording)]
+    return [*files, "--for", str(os.getpid()), "--temporary", str(temporary)]
 
 
 def work(folder: Path, inputs: Path, recording: Path, leader: session.Leader) -> None:
@@ -85,7 +79,8 @@ def main() -> int:
         n_samples = files.checked_samples(plan, files.load_inputs(options.inputs, plan))
         timeout_s = options.timeout or time_limit(plan, n_samples)
         with tempfile.TemporaryDirectory(prefix="spikegraph-lava-") as temporary:
-            run_folder(folder, options.inputs, options.recording, timeout_s, Path(temporary))
+            script = leading(folder, options.inputs, options.recording, Path(temporary))
+            session.supervised(script, timeout_s, Path(temporary))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except (files.RunError, session.SessionError, ImportError, OSError, ValueError) as error:

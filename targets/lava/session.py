@@ -20,31 +20,62 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 POLL_S = 0.05
 GRACE_S = 10.0  # Python's tracker of shared memory needs a moment to remove what stopped processes left
 
 
+# What the leader does until it is told to go on; if it is not, its starter is gone, and it removes what that one made.
+WAIT = """
+import os, runpy, shutil, sys
+temporary, *sys.argv = sys.argv[1:]
+if sys.stdin.readline() != "go\\n":
+    shutil.rmtree(temporary, ignore_errors=True)
+    sys.exit(1)
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 class SessionError(Exception):
     """The command failed, or did not end in time."""
 
 
-def supervised(command: Sequence[str], timeout_s: float) -> None:
-    """Run a command in a session of its own; whatever happens, none of its processes outlives the call.
+def supervised(
+    script: Sequence[str], timeout_s: float, temporary: Path, prepare: Callable[[], None] = lambda: None
+) -> None:
+    """Run a Python script in a session of its own; whatever happens, none of its processes outlives the call.
+
+    Parameters
+    ----------
+    script : sequence of str
+        Its path and its arguments. It makes a `Leader` first of all.
+    timeout_s : float
+    temporary : path
+        An empty folder for what the session needs while it lasts. It goes if this process is killed.
+    prepare : callable
+        What writes the script, such as into that folder: once somebody is there to remove it.
 
     Raises
     ------
     SessionError
-        The command failed, or did not end within `timeout_s` seconds.
+        The script failed, or did not end within `timeout_s` seconds.
     """
     process = None
     with tempfile.TemporaryFile() as said:
         try:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, start_new_session=True
+                [sys.executable, "-W", "ignore", "-c", WAIT, str(temporary), *script],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                start_new_session=True,
             )
+            prepare()
+            with contextlib.suppress(BrokenPipeError):  # of a process that is gone its status tells
+                _go(process)
             process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             raise SessionError(f"did not end within {timeout_s:g} s, so its processes were stopped") from None
@@ -55,6 +86,12 @@ def supervised(command: Sequence[str], timeout_s: float) -> None:
             said.seek(0)
             lines = said.read().decode(errors="replace").strip().splitlines()
             raise SessionError(lines[-1] if lines else f"ended with status {process.returncode}")
+
+
+def _go(process: subprocess.Popen[bytes]) -> None:
+    if process.stdin:
+        with process.stdin as waiting:
+            waiting.write(b"go\n")
 
 
 def _end(leader: subprocess.Popen[bytes]) -> None:
@@ -72,8 +109,10 @@ def _end(leader: subprocess.Popen[bytes]) -> None:
             if not os.read(leader.stdout.fileno(), 1 << 16):
                 break
         os.killpg(leader.pid, signal.SIGKILL)
-    if leader.stdout:
-        leader.stdout.close()
+    for pipe in (leader.stdin, leader.stdout):
+        if pipe:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
     leader.wait()
 
 
