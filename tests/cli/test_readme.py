@@ -13,7 +13,7 @@ def test_a_graph_written_by_hand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(BLOCKS[1], {})  # noqa: S102
+    exec(BLOCKS[2], {})  # noqa: S102
     # spikes in every step: neuron 1 gets (30 + 40) << 6 = 4480 > 64 << 6 at once, neuron 0 (20 - 2) << 6 = 1152 a step
     assert capsys.readouterr().out.splitlines()[0] == "[[0 1 0]"
     assert (tmp_path / "small.h5").is_file()
@@ -23,6 +23,7 @@ def test_a_graph_written_by_hand(
 def test_the_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     exec(BLOCKS[0], {})  # noqa: S102
+    exec(BLOCKS[1], {})  # noqa: S102
     out = capsys.readouterr().out.splitlines()
     assert float(out[0].split()[0]) > 0.96
     assert [line.split(":")[1] for line in out[1:]] == [" identical", " identical"]
