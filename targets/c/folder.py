@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from spikegraph.export.errors import TargetError
+from spikegraph.export.files import whole_folder
 from spikegraph.export.graph import Graph
 from spikegraph.targets.c.layout import lay_out
 from spikegraph.targets.c.memory import Memory, memory_of
@@ -50,8 +49,6 @@ def build_c(graph: Graph, folder: str | Path) -> dict[str, Any]:
         The graph is not legal, C does not take it, or the folder is in use.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise TargetError(str(folder), "exists and is not an empty folder", "choose a new folder, or remove it")
     name = identifier(folder.absolute().name)
     layout = lay_out(graph)
     memory = memory_of(layout)
@@ -65,12 +62,8 @@ def build_c(graph: Graph, folder: str | Path) -> dict[str, Any]:
     files = sources_of(graph, layout, name)
     files["README.md"] = _readme(graph, name, memory)
     files["report.json"] = json.dumps(report, indent=1) + "\n"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-        part = Path(temporary) / folder.name
-        part.mkdir()  # by itself, because a temporary folder is closed to others
+    with whole_folder(folder) as part:
         write_files(files, part)
-        part.replace(folder)
     return report
 
 
