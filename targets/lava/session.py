@@ -130,10 +130,10 @@ class Leader:
 
     def __init__(self, starter: int, temporary: Path) -> None:
         self._starter, self._temporary = starter, temporary
-        self._all_must_live = False
+        self._all_must_live = self._leaving = False
         self._exiting = threading.Lock()
         # A default SIGTERM might hit within the making of a semaphore, whose file would stay.
-        signal.signal(signal.SIGTERM, lambda *_: self.exit(128 + signal.SIGTERM))
+        signal.signal(signal.SIGTERM, lambda *_: None if self._leaving else self.exit(128 + signal.SIGTERM))
         os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
         os.chdir(temporary)  # the path of a socket may not be long, so it is relative
         multiprocessing.current_process()._config["tempdir"] = "."  # type: ignore[attr-defined]
@@ -148,7 +148,11 @@ class Leader:
 
     def exit(self, status: int) -> None:
         """End this process at once: a proper end would wait for the others, which may wait for us."""
+        self._leaving = True
         self._exiting.acquire()  # for good, and whoever comes second waits for the first to be done
+        if os.getppid() != self._starter:
+            os.killpg(0, signal.SIGTERM)
+            shutil.rmtree(self._temporary, ignore_errors=True)
         os._exit(status)
 
     def _watch(self) -> None:
@@ -157,10 +161,7 @@ class Leader:
             if self._all_must_live and _a_child_has_ended() and self._all_must_live:
                 print("one of Lava's processes ended before the run did", file=sys.stderr, flush=True)  # noqa: T201
                 self.exit(1)
-        self._exiting.acquire()
-        os.killpg(0, signal.SIGTERM)
-        shutil.rmtree(self._temporary, ignore_errors=True)
-        os._exit(1)
+        self.exit(1)
 
 
 def _a_child_has_ended() -> bool:
