@@ -22,7 +22,7 @@ from typing import Any
 
 from spikegraph.targets.lava import _compat, files, session
 
-START_S, STEP_S, SYNAPSE_S = 60.0, 0.02, 2e-7  # a generous limit: some ten times what a loaded machine took
+START_S, STEP_S, SYNAPSE_S, CONV_S = 60.0, 0.02, 2e-7, 1e-4  # generous: some ten times what a loaded machine took
 
 
 def time_limit(plan: Mapping[str, Any], n_samples: int) -> float:
@@ -30,7 +30,9 @@ def time_limit(plan: Mapping[str, Any], n_samples: int) -> float:
     n_total = plan["period"] * n_samples + plan["depth"]
     n_processes = len(plan["inputs"]) + len(plan["projections"]) + len(plan["populations"])
     synapses = sum(p["synapses"] * p["delay_steps"] for p in plan["projections"].values())
-    return START_S + float(n_total * (STEP_S * n_processes + SYNAPSE_S * synapses))
+    # Lava's Conv convolves each pair of channels by itself.
+    convolved = sum(p["synapses"] for p in plan["projections"].values() if p["process"] == "Conv")
+    return START_S + float(n_total * (STEP_S * n_processes + SYNAPSE_S * synapses + CONV_S * convolved))
 
 
 def leading(folder: Path, inputs: Path, recording: Path, temporary: Path) -> list[str]:

@@ -67,7 +67,8 @@ def planned_synapses(graph: Graph, name: str, late_steps: int, *, dropped: bool)
         "start_step": start_step,
         "late_steps": late_steps,
     }
-    entry = {**common, "synapses": int(p.weight.size), "weights": weights, "options": options}
+    n_synapses = p.dense_macs(source, target) if isinstance(p, Conv2d) else int(p.weight.size)
+    entry = {**common, "synapses": n_synapses, "weights": weights, "options": options}
     return Planned(process="Synapses", entry=entry, arrays=arrays, why_not_stock=planned)
 
 
