@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from importlib import resources
 from pathlib import Path
 
-from spikegraph.export.errors import TargetError
+from spikegraph.export.files import whole_folder
 from spikegraph.export.graph import Graph
 from spikegraph.targets.lava._compat import INSTALL
 from spikegraph.targets.lava.build import LavaPlan, plan_lava
@@ -68,15 +67,9 @@ def build_lava(graph: Graph, folder: str | Path) -> LavaPlan:
     TargetError
         Lava cannot express the graph, or the folder is in use.
     """
-    plan, folder = plan_lava(graph), Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise TargetError(str(folder), "exists and is not an empty folder", "choose a new folder, or remove it")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-        part = Path(temporary) / folder.name
-        part.mkdir()  # by itself, because a temporary folder is closed to others
+    plan = plan_lava(graph)
+    with whole_folder(Path(folder)) as part:
         write_folder(plan, part)
-        part.replace(folder)
     return plan
 
 
