@@ -69,12 +69,41 @@ def split_populations(graph: Graph, chip: Chip) -> tuple[Graph, dict[str, tuple[
     """
     require_legal(graph)
     parts = {name: _parts(name, population, chip) for name, population in graph.populations.items()}
+    found = [
+        problem
+        for name, of in parts.items()
+        if len(of) > 1
+        for problem in _problems(graph, name, of, _differs(graph.populations[name], chip))
+    ]
+    if found:
+        raise GraphError(found)
+    return _split(graph, parts)
+
+
+def split_groups(graph: Graph, groups: Mapping[str, Array]) -> tuple[Graph, dict[str, tuple[Part, ...]]]:
+    """Split populations into groups of neurons, such as those that lie on one core; else as `split_populations`.
+
+    A population that cannot be split is left whole.
+
+    Parameters
+    ----------
+    graph : Graph
+    groups : mapping of population → ndarray of int (n,)
+        The group of each neuron, neurons in C order.
+    """
+    require_legal(graph)
+    parts = {}
+    for name, population in graph.populations.items():
+        of = _grouped(name, population.shape, groups.get(name, np.zeros(population.n, np.int64)))
+        can = len(of) == 1 or not any(_problems(graph, name, of, "lies on several cores"))
+        parts[name] = of if can else _grouped(name, population.shape, np.zeros(population.n, np.int64))
+    return _split(graph, parts)
+
+
+def _split(graph: Graph, parts: Mapping[str, tuple[Part, ...]]) -> tuple[Graph, dict[str, tuple[Part, ...]]]:
     split = {name: of for name, of in parts.items() if len(of) > 1}
     if not split:
         return graph, {}
-    found = [problem for name in split for problem in _problems(graph, name, split[name], chip)]
-    if found:
-        raise GraphError(found)
     whole = {name: (_part(name, node.shape, np.arange(node.n), 0, of=1),) for name, node in graph.inputs.items()}
     populations = {
         part.name: _population(population, part) if name in split else population
@@ -100,7 +129,8 @@ def split_execution(execution: Mapping[str, Mapping[str, Array]], graph: Graph) 
         traces = found.pop(name, {})
         for part, runs in parts.items():
             neurons = np.concatenate([np.arange(first, last) for first, last in runs])
-            shape = graph.populations[part].shape
+            node = graph.populations.get(part)  # None: it was split once more
+            shape = node.shape if node is not None else (len(neurons),)
             found[part] = {
                 variable: trace.reshape(*trace.shape[:2], -1)[..., neurons].reshape(*trace.shape[:2], *shape)
                 for variable, trace in traces.items()
@@ -118,11 +148,15 @@ def _parts(name: str, population: Population, chip: Chip) -> tuple[Part, ...]:
     for value in values:
         # Two neurons are alike if they were so far, and in this; numbered anew so that the product stays small.
         alike = np.unique(alike * population.n + np.unique(value, return_inverse=True)[1], return_inverse=True)[1]
-    _, first, kind = np.unique(alike, return_index=True, return_inverse=True)
+    return _grouped(name, population.shape, alike)
+
+
+def _grouped(name: str, shape: Shape, group: Array) -> tuple[Part, ...]:
+    _, first, kind = np.unique(group, return_index=True, return_inverse=True)
     rank = np.argsort(np.argsort(first))[kind]  # parts in the order of their first neurons
     order = np.argsort(rank, kind="stable")
     groups = np.split(order, np.cumsum(np.bincount(rank))[:-1])
-    return tuple(_part(name, population.shape, neurons, k, of=len(groups)) for k, neurons in enumerate(groups))
+    return tuple(_part(name, shape, neurons, k, of=len(groups)) for k, neurons in enumerate(groups))
 
 
 def _part(name: str, shape: Shape, neurons: Array, k: int, *, of: int) -> Part:
@@ -134,9 +168,13 @@ def _part(name: str, shape: Shape, neurons: Array, k: int, *, of: int) -> Part:
     return Part(name=name, shape=(len(neurons),), neurons=neurons, channels=np.zeros(0, np.int64))
 
 
-def _problems(graph: Graph, name: str, parts: tuple[Part, ...], chip: Chip) -> Iterator[Problem]:
-    differs = ", ".join(p for p in _shared(chip) if len(np.unique(getattr(graph.populations[name], p))) > 1)
-    what = f"{differs} differs between neurons, and a population shares one on {chip.title}"
+def _differs(population: Population, chip: Chip) -> str:
+    differs = ", ".join(p for p in _shared(chip) if len(np.unique(getattr(population, p))) > 1)
+    return f"{differs} differs between neurons, and a population shares one on {chip.title}"
+
+
+def _problems(graph: Graph, name: str, parts: tuple[Part, ...], what: str) -> Iterator[Problem]:
+    """Say why a population cannot be split; `what` asks for it."""
     for output, tap in graph.outputs.items():
         if tap.population == name:
             yield Problem(where=name, what=f"{what}; output {output!r} taps it, so it is not split", remedy=_BY_NEURON)

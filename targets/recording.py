@@ -20,7 +20,7 @@ import numpy as np
 
 from spikegraph.export.connectivity import Array, Shape
 from spikegraph.export.container import MAX_BYTES, container_kind
-from spikegraph.export.errors import FileFormatError, TargetError
+from spikegraph.export.errors import FileFormatError, GraphError, TargetError
 from spikegraph.export.graph import Graph
 from spikegraph.export.order import depths
 from spikegraph.hwsim.run_file import load_run, samples_of, shape_of
@@ -125,7 +125,10 @@ def _pipeline_starts(graph: Graph) -> dict[str, int]:
     """Step of a pipeline in which each population begins."""
     if any(p.start_step for p in graph.populations.values()):
         return {name: p.start_step for name, p in graph.populations.items()}
-    depth = depths(graph)
+    try:
+        depth = depths(graph)
+    except GraphError:  # a loop that no pipeline can turn
+        return dict.fromkeys(graph.populations, 0)
     return {name: depth[name] for name in graph.populations}
 
 

@@ -33,6 +33,7 @@ from spikegraph.hwsim.cost import Cost, cost_of
 from spikegraph.hwsim.counts import Until
 from spikegraph.hwsim.extremes import Seen, extremes
 from spikegraph.hwsim.fit import fit as fit_on
+from spikegraph.hwsim.per_core import split_over_cores
 from spikegraph.hwsim.placement import Placement, place
 from spikegraph.hwsim.profile import load_profile
 from spikegraph.hwsim.run import Run
@@ -278,6 +279,7 @@ def check(
     data_dir: str | Path | None = None,
     samples: int | None = None,
     fix: bool = False,
+    per_core: bool = False,
     out: str | Path | None = None,
     progress: Progress = silent,
 ) -> CheckReport:
@@ -299,11 +301,15 @@ def check(
         Only the first so many.
     fix : bool
         Apply every exact rewrite that the chip asks for.
+    per_core : bool
+        With `fix`: also split populations that lie on several cores, into one for each.
     out : path, optional
         With `fix`: gets the rewritten graph, if it is then legal on the chip and fits; else nothing is written.
     """
     if fix and (chip is None or out is None):
         raise OptionError("--fix", "needs a chip and a file to write", "add --chip loihi1 -o fixed.h5")
+    if per_core and not fix:
+        raise OptionError("--per-core", "rewrites the graph", "add --fix -o fixed.h5")
     if out is not None and not fix:
         raise OptionError("-o", "is for the graph that --fix writes", "add --fix, or leave -o out")
     _require_place_for(out, "graph")
@@ -324,6 +330,11 @@ def check(
     fitted = None
     if profile is not None:
         fitted = fit_on(graph, profile, progress)
+        if per_core and not found and not fitted.problems:
+            progress("split over cores", 0, 1)
+            graph, done = split_over_cores(graph, profile)
+            rewrites += done
+            found, fitted = problems(graph, profile), fit_on(graph, profile, progress)
         found += fitted.problems
     seen = _seen(graph, split if samples is None else split.first(samples), progress) if split else {}
     if fix and out is not None and not found:

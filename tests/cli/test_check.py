@@ -179,3 +179,27 @@ def test_the_widest_weights_of_the_law_fit_no_loihi_in_one_projection(tmp_path: 
     assert rewrite["where"] == "q"
     # 32767 is 127 + 127 + 2 times 2^7, the largest exponent, less 1.
     assert rewrite["what"].startswith("weights in 4 slices: 3-bit weights × 2^7 + 8-bit weights × 2^7")
+
+
+def test_a_population_for_each_core(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    graph = Graph(
+        inputs={"x": Input(shape=(4,))},
+        populations={
+            "wide": Population(shape=(1500,), threshold_mant=9),
+            "out": Population(shape=(2,), threshold_mant=9),
+        },
+        projections={
+            "p": Dense(source="x", target="wide", weight=2 * rng.integers(-9, 9, (1500, 4))),
+            "q": Dense(source="wide", target="out", weight=2 * rng.integers(-9, 9, (2, 1500))),
+        },
+        outputs={"o": Output(population="out")},
+        n_steps=4,
+    )
+    formats.save(graph, tmp_path / "net.h5")
+    fix = ("check", tmp_path / "net.h5", "--chip", "loihi1", "--per-core")
+    assert "add --fix" in refused(*fix)
+    result = call(*fix, "--fix", "-o", tmp_path / "cores.h5")
+    assert result.exit_code == 0
+    assert "wide: split over cores: 2 populations, wide.0 to wide.1 (same s, u, v)" in result.stdout
+    assert list(formats.load(tmp_path / "cores.h5").populations) == ["wide.0", "wide.1", "out"]

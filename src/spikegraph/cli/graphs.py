@@ -156,6 +156,7 @@ def inspect(graph: Path, as_json: bool) -> None:
 @click.option("--samples", type=int, help="Only the first so many.")
 @data_dir
 @click.option("--fix", is_flag=True, help="Rewrite, exactly, what the chip lacks, and write the new graph to -o.")
+@click.option("--per-core", is_flag=True, help="With --fix: split what lies on several cores, one population for each.")
 @click.option("-o", "--out", type=PATH, help="Graph file of --fix; nothing is written unless it is legal and fits.")
 @json_option
 def check(graph: Path, chip: str | None, as_json: bool, **options: Any) -> None:
