@@ -24,13 +24,17 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     Raises
     ------
     TargetError
-        There is such a file, or a folder that is not empty.
+        There is such a file, or a folder that is not empty; or it cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise TargetError(str(folder), "exists and is not an empty folder", "choose a new folder, or remove it")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-        part = Path(temporary) / folder.name
-        part.mkdir()  # by itself, because a temporary folder is closed to others
-        yield part
-        part.replace(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+            part = Path(temporary) / folder.name
+            part.mkdir()  # by itself, because a temporary folder is closed to others
+            yield part
+            part.replace(folder)
+    except OSError as error:
+        what = f"cannot be written ({error.strerror or error})"
+        raise TargetError(str(folder), what, "choose another folder") from error

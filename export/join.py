@@ -74,8 +74,9 @@ def join(
 
 def _problems(graphs: Sequence[GraphT], names: Sequence[str]) -> Iterator[Problem]:
     if len(graphs) < 2 or len(set(names)) != len(graphs) or len(names) != len(graphs):
-        what = f"got {len(graphs)} graphs and the names {', '.join(names) or 'none'}"
-        yield Problem(where="join", what=what, remedy="give two graphs or more, and each a name of its own")
+        what = f"got {len(graphs)} graph{'s' * (len(graphs) != 1)}, named {', '.join(names) or 'nothing'}"
+        remedy = "give two graphs or more, and each a name of its own (--names a,b)"
+        yield Problem(where="join", what=what, remedy=remedy)
         return
     first: Graph | FloatGraph = graphs[0]
     for name, graph in zip(names, graphs, strict=True):

@@ -38,6 +38,8 @@ class Cause:
         How many of the values that the other execution has of this population, in the samples looked at, this makes.
     others : tuple of str
         Hypotheses of other classes that make as many.
+    not_recorded : tuple of str
+        Sources of the population whose spikes the other execution does not have; others' stood in for them.
     """
 
     kind: str
@@ -45,13 +47,26 @@ class Cause:
     n_explained: int
     n_values: int
     others: tuple[str, ...] = ()
+    not_recorded: tuple[str, ...] = ()
+
+    @property
+    def makes_all(self) -> bool:
+        """Whether it makes every value, not only the first difference."""
+        return self.n_explained == self.n_values
 
     def __str__(self) -> str:
         if self.kind == UNKNOWN:
-            return f"cause unknown: {self.what}"
-        makes = "all" if self.n_explained == self.n_values else f"{self.n_explained:,} of"
-        others = f"; so does {', '.join(self.others)}" if self.others else ""
-        return f"cause: {self.kind}: {self.what} (makes {makes} {self.n_values:,} values of this population{others})"
+            said = f"cause unknown: {self.what}"
+        else:
+            others = f"; so does {', '.join(self.others)}" if self.others else ""
+            share = (
+                f"all {self.n_values:,}" if self.makes_all else f"{self.n_explained:,} of {self.n_values:,}, not all"
+            )
+            name = "cause" if self.makes_all else "nearest to a cause"
+            said = f"{name}: {self.kind}: {self.what} (makes {share} values of this population{others})"
+        if self.not_recorded:
+            said += f"; the spikes of {', '.join(self.not_recorded)} were not recorded, so it may lie there"
+        return said
 
 
 def find_cause(
@@ -76,12 +91,15 @@ def find_cause(
     got : mapping of "s", "u", "v" → ndarray (T, B, *shape)
         What the other execution has of the population, all or some.
     at : (step, sample, *neuron)
-        The first difference.
+        The first difference; what the law makes of the neuron is another by then.
     before : mapping of "u", "v" → ndarray (B, *shape), optional
         State in which the samples would begin had it not been cleared.
     other_inputs : mapping of what → rasters of inputs, optional
         What other ways to encode the same samples make.
     """
+    if not any(array.any() for array in got.values()):
+        n_values = sum(array.size for array in got.values())
+        return Cause(kind="silence", what="it holds nothing but zeros", n_explained=n_values, n_values=n_values)
     law = parts_of(graph, population, spikes, next(iter(got.values())).shape[1])
     x = input_sums(law)
     known = [*of_neurons(population), *of_state(before), *of_inputs(graph, law, other_inputs or {})]
@@ -90,7 +108,7 @@ def find_cause(
     for one in known:
         parts = one.change(law)
         made = computed(parts, input_sums(parts) if one.of_inputs else x)
-        if not _makes(made, got, at):
+        if not makes(made, got, at):
             continue
         n_equal = _equal(made, got)
         best = [*best, one] if n_equal == most else [one] if n_equal > most else best
@@ -104,7 +122,7 @@ def find_cause(
     return Cause(kind=best[0].kind, what=best[0].what, n_explained=most, n_values=n_values, others=others)
 
 
-def _makes(made: Mapping[str, Array], got: Mapping[str, Array], at: tuple[int, ...]) -> bool:
+def makes(made: Mapping[str, Array], got: Mapping[str, Array], at: tuple[int, ...]) -> bool:
     """Tell whether all that is known of the neuron is made, up to the step of the first difference."""
     step, *where = at
     own: Any = (slice(step + 1), *where)
@@ -124,7 +142,7 @@ def _probe(
     read = law["held"] & (got["v"] % _PROBE_UNIT == 0) & (got["v"] > 0)
     read &= got["v"] <= population.refractory_steps * _PROBE_UNIT
     made = {**law, "v": np.where(read, got["v"], law["v"])}
-    if not _makes(made, got, at):
+    if not makes(made, got, at):
         return None
     what = "v reads a multiple of 128 where the neuron fires and is held; mask these steps"
     n_values = sum(array.size for array in got.values())

@@ -11,10 +11,10 @@ import numpy as np
 from spikegraph.export.connectivity import Array
 from spikegraph.export.graph import Graph
 from spikegraph.hwsim.program import Program
-from spikegraph.targets.cause import Cause, find_cause
+from spikegraph.targets.cause import Cause, find_cause, makes
 from spikegraph.targets.fan_in import fan_in
 from spikegraph.targets.otherwise import computed, input_sums, parts_of, steps_between
-from spikegraph.targets.places import VARIABLES, Execution
+from spikegraph.targets.places import VARIABLES, Execution, reference
 
 _MOST_VALUES = 1 << 21  # of a population, in the samples that its cause is sought in
 _MOST_SAMPLES = 8
@@ -32,19 +32,22 @@ class Arrived:
         Step in which the source fired.
     expected, got : tuple of (neuron, spike, weight), or None
         The source's spikes that end at the neuron, synapse by synapse, in either execution; `neuron` is the place in
-        the flattened source. None: the execution does not say.
+        the flattened source. None: that execution does not say.
     """
 
     projection: str
     source: str
     step: int
-    expected: tuple[tuple[int, int, int], ...]
+    expected: tuple[tuple[int, int, int], ...] | None
     got: tuple[tuple[int, int, int], ...] | None
 
     def __str__(self) -> str:
-        if self.got is not None and self.got != self.expected:
+        if self.expected is None or self.got is None:
+            known = self.expected if self.expected is not None else self.got
+            return f"{self._who}: {'not recorded' if known is None else _listed(known)}"
+        if self.got != self.expected:
             return f"{self._who}: {_listed(self.expected)}; in the other {_listed(self.got)}"
-        return f"{self._who}: {_listed(self.expected)}{'' if self.got is None else ', in both'}"
+        return f"{self._who}: {_listed(self.expected)}, in both"
 
     @property
     def _who(self) -> str:
@@ -159,24 +162,28 @@ def explained(
     population = next(p for p in program.populations if p.name == first.population)
     samples = _samples(first, expected, got)
     sources = {p.projection.source for p in population.incoming}
+    unknown = [source for source in sources if _spikes(source, rasters, expected, got) is None]
+    law_of_all = reference(program.graph, rasters) if unknown else {}
     others = {what: _chosen(spikes, samples) for what, spikes in (other_inputs or {}).items()}
     for execution, name in ((got, names[1]), (expected, names[0])):
-        spikes = {source: _spikes(source, rasters, execution, expected, got) for source in sources}
-        own, spikes = _chosen(execution[first.population], samples), _chosen(spikes, samples)
+        every = {source: _spikes(source, rasters, execution, expected, got, law_of_all) for source in sources}
+        spikes = _chosen({source: s for source, s in every.items() if s is not None}, samples)
+        own, at = _chosen(execution[first.population], samples), (first.step, 0, *first.neuron)
         law = parts_of(program.graph, population, spikes, len(samples))
-        by_law = computed(law, input_sums(law))
-        if any(not np.array_equal(by_law[variable], array) for variable, array in own.items()):
-            at, before = (first.step, 0, *first.neuron), _before(execution, first, samples)
-            cause = find_cause(program.graph, population, spikes, own, at, before=before, other_inputs=others)
-            return replace(first, departs=name, cause=cause)
+        if makes(computed(law, input_sums(law)), own, at):
+            continue
+        before = _before(execution, first, samples)
+        cause = find_cause(program.graph, population, spikes, own, at, before=before, other_inputs=others)
+        missing = sorted(source for source in sources if _spikes(source, rasters, execution) is None)
+        return replace(first, departs=name, cause=replace(cause, not_recorded=tuple(missing)))
     return first
 
 
-def _spikes(source: str, rasters: Mapping[str, Array], *executions: Execution) -> Array:
-    """Spikes of a node: of the first of these executions that has them."""
+def _spikes(source: str, rasters: Mapping[str, Array], *executions: Execution) -> Array | None:
+    """Return spikes of a node: of the first of these executions that has them; None if none has."""
     if source in rasters:
         return rasters[source]
-    return next(execution[source]["s"] for execution in executions if "s" in execution.get(source, {}))
+    return next((execution[source]["s"] for execution in executions if "s" in execution.get(source, {})), None)
 
 
 def _samples(first: Difference, expected: Execution, got: Execution) -> list[int]:
@@ -217,19 +224,15 @@ def _arrived(
             continue
         sources, weights = fan_in(p, graph.shape_of(p.source), graph.shape_of(p.target), neuron)
 
-        def reached(s: Array, sources: Array = sources, weights: Array = weights, step: int = step) -> Any:
+        def reached(
+            s: Array | None, sources: Array = sources, weights: Array = weights, step: int = step
+        ) -> tuple[tuple[int, int, int], ...] | None:
+            if s is None:
+                return None
             spikes = np.asarray(s[step, first.sample]).ravel()[sources].astype(np.int64)
             there = np.flatnonzero(spikes)
             return tuple((int(sources[k]), int(spikes[k]), int(weights[k])) for k in there)
 
-        is_known = p.source in rasters or "s" in got.get(p.source, {})
-        found.append(
-            Arrived(
-                projection=name,
-                source=p.source,
-                step=step,
-                expected=reached(_spikes(p.source, rasters, expected, got)),
-                got=reached(_spikes(p.source, rasters, got)) if is_known else None,
-            )
-        )
+        sides = [reached(_spikes(p.source, rasters, execution)) for execution in (expected, got)]
+        found.append(Arrived(projection=name, source=p.source, step=step, expected=sides[0], got=sides[1]))
     return tuple(found)

@@ -68,11 +68,10 @@ def of_neurons(p: ProgramPopulation) -> Iterator[Hypothesis]:
     yield _rule("reset phase or kind", "v is what it was before reset", reset_when="shown later")
     yield _rule("reset phase or kind", "v is reset a step late", reset_when="a step late")
     yield from _of_bias(p)
-    for r, what in ((1, "one step longer"), (-1, "one step shorter")):
-        if p.refractory_steps + r >= 1:
-            yield _parameter("refractory period", f"it is {what}", refractory_steps=p.refractory_steps + r)
-    if p.refractory_steps > 1:
-        yield _parameter("refractory period", "there is none", refractory_steps=1)
+    for r in range(1, max(10, p.refractory_steps + 1) + 1):
+        if r != p.refractory_steps:
+            what = f"it is {r} step{'s' * (r > 1)}, not {p.refractory_steps}"
+            yield _parameter("refractory period", what, refractory_steps=r)
     limited = bool(p.max_spikes)
     what = "there is none" if limited else "a neuron fires only once"
     yield _parameter("spike limit", what, max_spikes=0 if limited else 1)

@@ -14,7 +14,10 @@ from spikegraph.export.onnx import run_model, step_model
 README = """# A spiking network in ONNX
 
 Spikes and state in integers; standard operators only, opset {opset}. `run.onnx` is a whole window from cleared state,
-`step.onnx` one step. Made by `spikegraph`: its docs/onnx.md has names, types and shapes. To run them, with onnxruntime:
+`step.onnx` one step. Made by `spikegraph`; `spikegraph encode` writes spikes of data.
+
+{values}
+To run them, with onnxruntime:
 
 ```python
 {run}```
@@ -77,8 +80,18 @@ def build_onnx(graph: Graph, folder: str | Path) -> dict[str, Any]:
         for name, model in models.items():
             (part / name).write_bytes(model.SerializeToString())
         opset = models["run.onnx"].opset_import[0].version
-        (part / "README.md").write_text(README.format(opset=opset, run=RUN, step=STEP), encoding="utf-8")
+        values = "".join(map(_values, models.items()))
+        readme = README.format(opset=opset, values=values, run=RUN, step=STEP)
+        (part / "README.md").write_text(readme, encoding="utf-8")
     return {name: _report(model) for name, model in models.items()}
+
+
+def _values(named: tuple[str, onnx.ModelProto]) -> str:
+    name, model = named
+    sides = {"in": model.graph.input, "out": model.graph.output}
+    return "".join(
+        f"- {name}, {side}: {', '.join(f'`{v.name}` {_type(v)}' for v in of)}\n" for side, of in sides.items()
+    )
 
 
 def _report(model: onnx.ModelProto) -> dict[str, Any]:

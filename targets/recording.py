@@ -53,6 +53,8 @@ class Recorded:
     input_shapes, read_input : the same of the inputs that were recorded, if any
     index : ndarray of int (N,), optional
         Place of each sample in its data set.
+    graph, data : str
+        Content checksum of the graph that ran, and the data set, where they are known.
     first, last : int
         Samples chosen; by default all.
     """
@@ -63,6 +65,8 @@ class Recorded:
     input_shapes: Mapping[str, Shape] = field(default_factory=dict)
     read_input: Callable[[str, int, int], Array] | None = None
     index: Array | None = None
+    graph: str = ""
+    data: str = ""
     first: int = 0
     last: int | None = None
 
@@ -76,7 +80,13 @@ class Recorded:
         return replace(self, first=first, last=last)
 
     def __call__(self, graph: Graph, rasters: Mapping[str, Array]) -> Execution:
-        """Return what was recorded of the graph's populations; raises `TargetError` if it is not of this graph."""
+        """Return what was recorded of the graph's populations.
+
+        Raises
+        ------
+        TargetError
+            It is not of this graph, or of other input.
+        """
         strange = [name for name in self.shapes if name not in graph.populations]
         if strange:
             known = ", ".join(graph.populations)
@@ -84,6 +94,7 @@ class Recorded:
         last = self.n_samples if self.last is None else self.last
         if last > self.n_samples:
             raise TargetError(self.name, f"holds {self.n_samples} samples, {last} are compared", "compare fewer")
+        self._require_input(graph, rasters)
         starts = _pipeline_starts(graph)
         return {
             name: {v: self._aligned(graph, name, v, shape, starts, last) for v, shape in traces.items()}
@@ -102,6 +113,18 @@ class Recorded:
                 raise TargetError(self.name, f"holds input {name} of shape {shape}, expected {expected}", _AGAIN)
             found[name] = _whole(self.read_input(name, self.first, last), f"input {name}", self.name).astype(np.int16)
         return found
+
+    def _require_input(self, graph: Graph, rasters: Mapping[str, Array]) -> None:
+        if not self.input_shapes:
+            return
+        for name, own in self.rasters(graph).items():
+            different = np.moveaxis(own != rasters[name], 0, 1)
+            if different.any():
+                sample, step, *line = (int(i) for i in np.unravel_index(int(different.argmax()), different.shape))
+                at = (step, sample, *line)
+                where = f"sample {sample}, step {step}, line {line[0] if len(line) == 1 else tuple(line)} of {name}"
+                what = f"was recorded on other input: at {where} it has {own[at]}, here is {rasters[name][at]}"
+                raise TargetError(self.name, what, "compare on its own input (leave out --data), or record it again")
 
     def _aligned(
         self, graph: Graph, name: str, variable: str, shape: Shape, starts: Mapping[str, int], last: int
@@ -165,14 +188,15 @@ def read_recording(path: str | os.PathLike[str], graph: Graph) -> Recorded:
     """
     file = Path(path)
     if not file.is_file():
-        raise FileFormatError(str(path), "is not there", "name a file that was recorded")
+        what = "is a folder" if file.is_dir() else "is not there"
+        raise FileFormatError(str(path), what, "name a file that was recorded")
     suffix = file.suffix.lower()
     if suffix == ".npy":
         output = next(iter(graph.outputs.values())).population
         try:
             return recorded({output: {"s": np.load(file, mmap_mode="r", allow_pickle=False)}}, name=file.name)
         except (OSError, ValueError, EOFError) as error:
-            raise FileFormatError(str(path), f"is not a NumPy array ({error})", "save it with np.save") from error
+            raise FileFormatError(str(path), "is not a whole array of numbers", "save it with np.save") from error
     return _read_npz(file) if suffix == ".npz" else _read_hdf5(file)
 
 
@@ -188,6 +212,8 @@ def recorded(
     inputs : mapping of input → ndarray (T, N, …), optional
     """
     given = inputs or {}
+    if not all(isinstance(trace, Mapping) for trace in traces.values()):
+        raise TargetError(name, "is not population → variable → array", 'give such as {"output": {"s": spikes}}')
     for what, array in [(f"{p}.{v}", a) for p, t in traces.items() for v, a in t.items()] + [*given.items()]:
         if np.ndim(array) < 2:
             raise TargetError(name, f"holds {what} of shape {np.shape(array)}", "give arrays (steps, samples, …)")
@@ -234,7 +260,7 @@ def _read_npz(file: Path) -> Recorded:
         with np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise FileFormatError(str(file), f"is not an .npz file ({error})", "save it with np.savez") from error
+        raise FileFormatError(str(file), "is not a whole .npz file of numbers", "save it with np.savez") from error
     traces: dict[str, dict[str, Array]] = {}
     inputs: dict[str, Array] = {}
     for key, array in arrays.items():
@@ -252,6 +278,7 @@ def _read_hdf5(file: Path) -> Recorded:
             by_folder = _LAVA in opened.attrs
             traces = {p: dict(t) for p, t in opened["recording"].items()} if by_folder else {}
             shapes = {p: {v: tuple(d.shape) for v, d in t.items()} for p, t in traces.items()}
+            checksum = str(opened.attrs.get("graph", ""))
             given = {n: tuple(d.shape) for n, d in opened["inputs"].items()} if by_folder and "inputs" in opened else {}
     except (OSError, LookupError, AttributeError, RuntimeError, TypeError, ValueError) as error:
         raise FileFormatError(str(file), f"is not a recording ({error})", _AGAIN) from error
@@ -264,6 +291,7 @@ def _read_hdf5(file: Path) -> Recorded:
             read=lambda population, variable, a, b: _slice(file, f"recording/{population}/{variable}", a, b),
             input_shapes=given,
             read_input=lambda name, a, b: _slice(file, f"inputs/{name}", a, b),
+            graph=checksum,
         )
     if container_kind(file) != "run":
         what = f"is a {container_kind(file)}, not a run"
@@ -278,7 +306,14 @@ def _read_hdf5(file: Path) -> Recorded:
         shapes={p: {v: shape_of(trace, v) for v in VARIABLES} for p, trace in run.traces.items()},
         read=lambda population, variable, first, last: samples_of(run.traces[population], variable, first, last),
         index=run.index,
+        graph=run.graph,
+        data=" with noise on ".join(_said_of(run.provenance)),
     )
+
+
+def _said_of(provenance: Mapping[str, Any]) -> list[str]:
+    noise, data = provenance.get("noise"), str(provenance.get("data", ""))
+    return [f"{noise['kind']}:{noise['amount']}", data] if isinstance(noise, dict) else [data]
 
 
 def _slice(file: Path, where: str, first: int, last: int) -> Array:

@@ -16,6 +16,7 @@ import numpy as np
 from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import DataError, OptionError, SpikegraphError, TargetError
 from spikegraph.export.graph import Graph
+from spikegraph.export.hdf5 import graph_checksum
 from spikegraph.export.order import topological_order
 from spikegraph.hwsim.program import compile_program
 from spikegraph.hwsim.rasters import checked_samples
@@ -41,6 +42,8 @@ class Comparison:
         Numbers compared, and how many of them differ.
     first : Difference, optional
         None if the executions are identical.
+    note : str
+        What is to be known of a difference beforehand.
     """
 
     place: str
@@ -53,6 +56,7 @@ class Comparison:
     n_compared: int
     n_different: int
     first: Difference | None
+    note: str = ""
 
     @property
     def identical(self) -> bool:
@@ -68,6 +72,7 @@ class Comparison:
         values = f"{self.to} {d.expected}, {self.place} {d.got}"
         share = f"{self.n_different:,} of {self.n_compared:,} values differ"
         lines = [f"{self.place}: first difference at {d.where}: {values} ({share})"]
+        lines += [f"  {self.note}"] if self.note else []
         lines += [f"  what arrived {arrived}" for arrived in d.arrived]
         if d.departs == self.to:
             lines.append(f"  {self.to} departs from what a graph means, not {self.place}")
@@ -84,8 +89,9 @@ class Comparison:
 
     def then(self, later: Comparison) -> Comparison:
         """Join with the same place's comparison over the samples that follow."""
-        first = self.first
+        first, note = self.first, self.note
         if first is None and later.first is not None:
+            note = later.note
             first = replace(later.first, sample=later.first.sample + self.n_samples)
         return replace(
             self,
@@ -93,6 +99,7 @@ class Comparison:
             n_compared=self.n_compared + later.n_compared,
             n_different=self.n_different + later.n_different,
             first=first,
+            note=note,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -189,9 +196,16 @@ def verify(
         comparison = _compare(graph, name, got, to[0], expected, n_samples)
         if comparison.first is not None and name not in unexplained:
             first = explained(comparison.first, program, (expected, got), (to[0], name), rasters, other_inputs)
-            comparison = replace(comparison, first=first)
+            comparison = replace(comparison, first=first, note=_of_other_graphs(graph, {name: place, to[0]: to[1]}))
         comparisons.append(comparison)
     return Verification(comparisons=tuple(comparisons), refusals=refusals)
+
+
+def _of_other_graphs(graph: Graph, places: Mapping[str, Place]) -> str:
+    own = graph_checksum(graph)
+    others = {name: place.graph for name, place in places.items() if isinstance(place, Recorded) and place.graph}
+    said = [f"{name} was recorded with another graph ({of[:16]})" for name, of in others.items() if of != own]
+    return f"{', '.join(said)}, this one is {own[:16]}" if said else ""
 
 
 def _run(graph: Graph, rasters: Mapping[str, Array], name: str, place: Place) -> Execution:

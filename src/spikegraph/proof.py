@@ -75,6 +75,7 @@ class _Batch:
     x: Array | Recordings | None = None
     label: Array | None = None
     index: Array | None = None
+    data: str = ""
 
 
 def verify(
@@ -113,9 +114,10 @@ def verify(
     progress : callable(what, done, total)
     """
     graph = formats.load_integer(path)
+    against = [name.strip() for name in against]
     places = {name: _place(graph, name, run) for name in against if name != TORCH_FLOAT}
-    baseline = _place(graph, to, run)
-    trained = _Trained.of(graph, run) if TORCH_FLOAT in against else None
+    baseline = _place(graph, to, run, "--to")
+    trained = _Trained.of(graph, run, TORCH_FLOAT) if TORCH_FLOAT in against else None
     if not places and trained is None:
         raise OptionError("--against", "names no place", f"name some of {', '.join([*PLACES, TORCH, TORCH_FLOAT])}")
     recordings = [place for place in (*places.values(), baseline) if isinstance(place, Recorded)]
@@ -140,27 +142,30 @@ def verify(
     return Proof(verification=whole, likeness=alike)
 
 
-def _place(graph: Graph, name: str, run: str | Path | None) -> Place:
+def _place(graph: Graph, name: str, run: str | Path | None, option: str = "--against") -> Place:
     if name == TORCH:
-        return _Trained.of(graph, run).in_integers(graph)
+        return _Trained.of(graph, run, name).in_integers(graph)
     if is_recording(name):
         return read_recording(name, graph)
     if name not in PLACES:
-        known = ", ".join([*PLACES, TORCH])
-        raise OptionError(
-            "--against", f"{name!r} is not known", f"choose among {known}, or name a file of a recorded run"
-        )
+        known = [*PLACES, TORCH, *([TORCH_FLOAT] if option == "--against" else [])]
+        remedy = f"choose among {', '.join(known)}, or name a file of a recorded run"
+        raise OptionError(option, f"{name!r} is not known", remedy)
     return PLACES[name]
 
 
 def _of_samples(place: Place, batch: _Batch) -> Place:
     if not isinstance(place, Recorded):
         return place
+    remedy = "compare on the data that it was recorded on"
+    if place.data and batch.data and place.data != batch.data:
+        raise OptionError(place.name, f"was recorded on {place.data}, not on {batch.data}", remedy)
     if place.index is not None and batch.index is not None:
         own = place.index[batch.first : batch.last]
         if not np.array_equal(own, batch.index):
-            what = f"holds other samples of its data set ({own[:3]}…) than are compared ({batch.index[:3]}…)"
-            raise OptionError(place.name, what, "compare on the data that it was recorded on")
+            held = f"{place.index[0]}…{place.index[-1]}" if len(place.index) else "none"
+            what = f"holds samples {held} of its data set, and {batch.index[0]}…{batch.index[-1]} are compared"
+            raise OptionError(place.name, what, f"{remedy}, or fewer --samples")
     return place.samples(batch.first, batch.last)
 
 
@@ -179,7 +184,8 @@ def _batches(
             shape = next(iter(graph.inputs.values())).shape
             for x, label, index in split.batches(shape, size):
                 first, rasters = int(index[0]), rasters_of(graph, x, index)
-                yield _Batch(first=first, last=first + len(index), rasters=rasters, x=x, label=label, index=index)
+                last = first + len(index)
+                yield _Batch(first=first, last=last, rasters=rasters, x=x, label=label, index=index, data=split.name)
 
         return len(split), of_data()
     with_input = [one for one in recordings if one.input_shapes]
@@ -203,19 +209,22 @@ class _Trained:
         self._recipe, self._network = recipe, network
 
     @classmethod
-    def of(cls, graph: Graph, run: str | Path | None) -> _Trained:
+    def of(cls, graph: Graph, run: str | Path | None, name: str) -> _Trained:
         """Load the very checkpoint that the graph was exported from, from `run` or the folder that the graph names."""
         from spikegraph.trainer.loop import CHECKPOINT, load_run
 
+        if "checkpoint_sha256" not in graph.provenance:
+            what = "the graph was not exported from a training run: it was joined, or written by hand"
+            raise OptionError(f"--against {name}", what, "compare with other places")
         folder = Path(run or str(graph.provenance.get("run", "")))
         if not (folder / CHECKPOINT).is_file():
             remedy = "name the folder of the training run with --run"
-            raise OptionError("--against torch", f"there is no checkpoint in {folder}", remedy)
+            raise OptionError(f"--against {name}", f"there is no checkpoint in {folder}", remedy)
         recipe, network = load_run(folder)
         digest = sha256((folder / CHECKPOINT).read_bytes()).hexdigest()
         if digest != graph.provenance.get("checkpoint_sha256"):
             what = f"the checkpoint in {folder} is not the one that the graph was exported from"
-            raise OptionError("--against torch", what, "export again, or name the right folder with --run")
+            raise OptionError(f"--against {name}", what, "export again, or name the right folder with --run")
         return cls(recipe, network)
 
     def in_integers(self, graph: Graph) -> Place:

@@ -43,6 +43,7 @@ from spikegraph.hwsim.simulate import simulate as simulate_samples
 from spikegraph.progress import Progress, silent
 from spikegraph.proof import verify
 from spikegraph.targets.builders import build as build_graph
+from spikegraph.targets.encoded import MOST_VALUES, WRITERS
 from spikegraph.trainer.data import Split, load_data, load_split, parse_noise
 
 if TYPE_CHECKING:
@@ -167,11 +168,13 @@ def export(
     return graph, report
 
 
-def _require_place_for(out: str | Path | None, *kinds: str) -> None:
-    """Refuse, before any work, a file whose folder does not exist, or that would replace one of another kind."""
+def _require_place_for(out: str | Path | None, *kinds: str, not_of: Sequence[str | Path] = ()) -> None:
+    """Refuse, before any work, a file without a folder, or that would replace another kind, or one of `not_of`."""
     if out is None:
         return
     path = Path(out)
+    if path.resolve() in [Path(one).resolve() for one in not_of]:
+        raise OptionError(str(out), "is what is read, and would be replaced", "name another file")
     if not path.parent.is_dir():
         raise OptionError(str(out), f"there is no folder {path.parent}", "make the folder, or name another file")
     if not path.is_file() or path.stat().st_size == 0:
@@ -201,7 +204,7 @@ def join(
     names : sequence of str, optional
         One for each file, put before the names of its nodes; by default those of the files, without suffix.
     """
-    _require_place_for(out, "graph")
+    _require_place_for(out, "graph", not_of=paths)
     graph = join_graphs([load_integer(path) for path in paths], names or [Path(p).stem for p in paths], weights=weights)
     formats.save(graph, out)
     return graph
@@ -312,7 +315,11 @@ def check(
         raise OptionError("--per-core", "rewrites the graph", "add --fix -o fixed.h5")
     if out is not None and not fix:
         raise OptionError("-o", "is for the graph that --fix writes", "add --fix, or leave -o out")
-    _require_place_for(out, "graph")
+    if weight_bits is not None and chip is None:
+        raise OptionError("--weight-bits", "is of the chip generic, and none is named", "add --chip generic")
+    if samples is not None and data is None:
+        raise OptionError("--samples", "is for a run, and no data is named", "add --data, such as digits:test")
+    _require_place_for(out, "graph", not_of=[path])
     profile = load_chip(chip, weight_bits=weight_bits) if chip else None
     split = load_split(data, Path(data_dir) if data_dir else None) if data else None
     try:
@@ -484,6 +491,48 @@ def additions(path: str | Path, against: str | Path) -> dict[str, Any]:
 
 def _input_shape(graph: Graph) -> tuple[int, ...]:
     return next(iter(graph.inputs.values())).shape
+
+
+def encode(
+    path: str | Path,
+    data: str,
+    out: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    samples: int | None = None,
+    progress: Progress = silent,
+) -> int:
+    """Write the spikes that a graph's code makes of data, for what runs elsewhere; return the number of samples.
+
+    Parameters
+    ----------
+    path : path
+        Graph file with a coding.
+    data : str
+        "digits:test", …
+    out : path
+        Its suffix says for whom: see `spikegraph.targets.encoded.WRITERS`.
+    data_dir : path, optional
+        Folder (or archive) of the data set's files.
+    samples : int, optional
+        Only the first so many.
+    """
+    suffix = Path(out).suffix.lower()
+    if suffix not in WRITERS:
+        raise OptionError(str(out), f"has the suffix {suffix!r}", f"use one of {', '.join(WRITERS)}")
+    graph, split = load_integer(path), load_split(data, Path(data_dir) if data_dir else None)
+    split = split if samples is None else split.first(samples)
+    n_values = len(split) * graph.n_steps * sum(node.n for node in graph.inputs.values())
+    if n_values > MOST_VALUES:
+        what = f"{len(split)} samples of {graph.n_steps} steps are {n_values:,} values, more than {MOST_VALUES:,}"
+        raise OptionError("--samples", what, "encode fewer samples")
+    parts: list[dict[str, Array]] = []
+    for x, _, index in split.batches(_input_shape(graph), samples_per_batch(graph)):
+        parts.append(rasters_of(graph, x, index))
+        progress(f"encode {split.name}", int(index[-1]) + 1, len(split))
+    rasters = {name: np.concatenate([part[name] for part in parts], axis=1) for name in graph.inputs}
+    WRITERS[suffix](graph, rasters, Path(out))
+    return len(split)
 
 
 def build(path: str | Path, out: str | Path, *, target: str) -> dict[str, Any]:

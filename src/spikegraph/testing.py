@@ -27,7 +27,7 @@ from spikegraph.targets.verify import verify
 def assert_equivalent(
     a: Graph | str | Path,
     b: Graph | str | Path | Place | Execution,
-    inputs: Mapping[str, Array] | Array,
+    inputs: Mapping[str, Array] | Array | None = None,
 ) -> None:
     """Assert that `b` computes what the reference engine makes of the graph `a`: every spike and state at every step.
 
@@ -39,7 +39,8 @@ def assert_equivalent(
         "s", "u", "v" → ndarray (T, N, *shape)), a file with one (see `spikegraph.targets.recording.read_recording`), or
         another graph or graph file, which is compared in the populations that both have.
     inputs : ndarray (T, N, *shape), or mapping of input name → ndarray
-        Spikes of the graph's inputs, N samples of T steps; see `random_inputs`.
+        Spikes of the graph's inputs, N samples of T steps; see `random_inputs`. Without them, those that the file `b`
+        holds.
 
     Raises
     ------
@@ -49,6 +50,10 @@ def assert_equivalent(
         The graph is not legal, the place cannot run it, or the spikes do not fit it.
     """
     graph = a if isinstance(a, Graph) else load_integer(a)
+    if inputs is None:
+        if not isinstance(b, str | Path) or not is_recording(str(b)) or _is_graph(b):
+            raise OptionError("inputs", "are missing", "give spikes, such as random_inputs(graph)")
+        inputs = read_recording(b, graph).rasters(graph)
     if not isinstance(inputs, Mapping):
         if len(graph.inputs) != 1:
             raise OptionError("inputs", f"is one array, and the graph has {len(graph.inputs)} inputs", "give a mapping")
@@ -80,6 +85,9 @@ def random_inputs(
     dict of input name → ndarray of int16 (T, N, *shape)
         1, or for graded inputs whole numbers of the input's range.
     """
+    if n_samples < 1 or not 0 <= rate <= 1:
+        what = f"n_samples = {n_samples}, rate = {rate}"
+        raise OptionError("random_inputs", what, "draw at least 1 sample, at a rate of 0…1")
     graph, rng, spikes = graph if isinstance(graph, Graph) else load_integer(graph), np.random.default_rng(seed), {}
     for name, node in graph.inputs.items():
         shape = (graph.n_steps, n_samples, *node.shape)
@@ -113,4 +121,8 @@ def _is_graph(path: str | Path) -> bool:
 
 def _of_graph(graph: Graph, other: Graph, inputs: Mapping[str, Array]) -> Place:
     execution = reference(other, inputs)
-    return recorded({name: execution[name] for name in execution if name in graph.populations})
+    shared = {name: execution[name] for name in execution if name in graph.populations}
+    if not shared:
+        what = f"has {', '.join(other.populations)}, and the first {', '.join(graph.populations)}"
+        raise OptionError("the other graph", what, "compare graphs with a population in common")
+    return recorded(shared, name="the other graph")

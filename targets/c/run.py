@@ -30,7 +30,7 @@ def compiler() -> list[str]:
     """Return the machine's C compiler, as the variable CC names it; `TargetError` says what to do without one."""
     command = shlex.split(os.environ.get("CC", "cc"))
     if not command or shutil.which(command[0]) is None:
-        what = f"there is no {' '.join(command)} on this machine"
+        what = f"CC is {' '.join(command)!r}, which is not on this machine" if command else "CC is empty"
         raise TargetError("C compiler", what, "install one, such as gcc or clang, or name it in the variable CC")
     return command
 
@@ -131,11 +131,14 @@ def _time_limits(graph: Graph, layout: Layout, n_samples: int) -> tuple[float, f
 
 def _finish(command: Sequence[str], folder: Path, limit_s: float) -> None:
     """Run a command in a session of its own to its end; nothing of it is left behind, however it ends."""
+    own_temporary = {**os.environ, "TMPDIR": str(folder)}  # so that a compiler that is stopped leaves nothing either
     with (
         (folder / "events").open("rb") as events,
         (folder / "output").open("wb") as output,
         (folder / "errors").open("wb") as errors,
-        subprocess.Popen(command, stdin=events, stdout=output, stderr=errors, start_new_session=True) as process,
+        subprocess.Popen(
+            command, stdin=events, stdout=output, stderr=errors, start_new_session=True, env=own_temporary
+        ) as process,
     ):
         name = Path(command[0]).name
         try:

@@ -89,7 +89,7 @@ def _check_shapes(plan: Mapping[str, Any], rasters: Mapping[str, Any]) -> int:
         if raster.ndim != len(expected) or any(
             isinstance(n, int) and n != found for n, found in zip(expected, raster.shape, strict=True)
         ):
-            raise RunError(f"raster {name} has shape {raster.shape}, expected {expected}")
+            raise RunError(f"raster {name} has shape {raster.shape}, expected ({', '.join(map(str, expected))})")
         if raster.dtype.kind not in "iub":
             raise RunError(f"raster {name} does not hold integers {node['min']}…{node['max']} ({raster.dtype})")
         n_samples = int(raster.shape[1])

@@ -38,9 +38,9 @@ inputs.h5 holds the spikes of each input as integers (n_steps, samples, *shape):
     with h5py.File("inputs.h5", "w") as file:
         file["inputs/NAME"] = array
 
-recording.h5 then holds `recording/NAME/s`, `u` and `v` of each population, (n_steps, samples, *shape) in the
-population's own time, v after reset, and the inputs: {populations}.
-`spikegraph verify` compares it with other places in which the network runs.
+or, where spikegraph is: `spikegraph encode NET.h5 --data digits:test -o inputs.h5`. recording.h5 then holds the inputs,
+and of each population ({populations}) `recording/NAME/s`, `u` and `v`, (n_steps, samples, *shape) in its own time, v
+after reset. `spikegraph verify NET.h5 --against recording.h5` compares it with the reference engine.
 
 {stock}
 

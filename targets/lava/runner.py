@@ -76,6 +76,10 @@ def main() -> int:
         work(folder, inputs, recording, session.Leader(options.starter, options.temporary))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the session is ended
     try:
+        if options.timeout is not None and options.timeout <= 0:
+            raise files.RunError(f"--timeout is {options.timeout:g}; give it more than 0 seconds")
+        if not os.access(options.recording.resolve().parent, os.W_OK):
+            raise files.RunError(f"{options.recording} cannot be written; name a file in a folder that takes files")
         _compat.check_version()
         plan, _ = files.load_plan(folder)
         n_samples = files.checked_samples(plan, files.load_inputs(options.inputs, plan))
@@ -84,6 +88,7 @@ def main() -> int:
             script = leading(folder, options.inputs, options.recording, Path(temporary))
             session.supervised(script, timeout_s, Path(temporary))
     except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)  # noqa: T201
         return 128 + signal.SIGINT
     except (files.RunError, session.SessionError, ImportError, OSError, ValueError) as error:
         print(error, file=sys.stderr)  # noqa: T201

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from commands import call, refused
@@ -11,6 +12,9 @@ from commands import call, refused
 from spikegraph.export import formats
 from spikegraph.export.coding import InputCoding, Readout
 from spikegraph.export.graph import Dense, Graph, Input, Output, Population
+from spikegraph.hwsim.simulate import rasters_of
+from spikegraph.targets.places import native
+from spikegraph.trainer.data import load_split
 
 ONE = ("--data", "digits:test", "--samples", 4)
 
@@ -57,14 +61,14 @@ def test_a_recorded_run_of_other_samples_is_refused(net: Path, tmp_path: Path) -
     call("simulate", net, *ONE, "-o", run, "--record", "hidden")
     result = call("verify", net, "--against", run, "--data", "digits:test", "--samples", 9)
     assert result.exit_code == 2
-    assert "holds other samples of its data set" in result.stderr.replace("\n", " ")
+    assert "holds samples 0…3 of its data set, and 0…8 are compared" in result.stderr.replace("\n", " ")
+    result = call("verify", net, "--against", run, "--data", "digits:train", "--samples", 4)
+    assert "was recorded on digits:test, not on digits:train" in result.stderr.replace("\n", " ")
 
 
 def test_a_recording_brings_its_input_along(net: Path, tmp_path: Path) -> None:
     graph, rng = formats.load_integer(net), np.random.default_rng(1)
     x = (rng.random((12, 5, 64)) < 0.2).astype(np.int16)
-    from spikegraph.targets.places import native
-
     s = native(graph, {"input": x})["output"]["s"].copy()
     np.savez(tmp_path / "run.npz", **{"inputs.input": x, "output.s": s})
     result = call("verify", net, "--against", f"native,{tmp_path / 'run.npz'}", "--json")
@@ -81,10 +85,6 @@ def test_a_recording_brings_its_input_along(net: Path, tmp_path: Path) -> None:
 
 
 def test_an_input_coded_otherwise_is_found(net: Path, tmp_path: Path) -> None:
-    from spikegraph.hwsim.simulate import rasters_of
-    from spikegraph.targets.places import native
-    from spikegraph.trainer.data import load_split
-
     graph, split = formats.load_integer(net), load_split("digits:test").first(4)
     [(x, _, index)] = split.batches((64,), 4)
     fires_at = np.floor((1 - x) * 11)
@@ -106,8 +106,9 @@ def test_a_difference_is_told_in_words(net: Path, tmp_path: Path) -> None:
     call("simulate", other, *ONE, "-o", tmp_path / "run.h5", "--record", "hidden", "--record", "output")
     result = call("verify", net, "--against", tmp_path / "run.h5", *ONE)
     assert result.exit_code == 1
-    first, arrived, cause = result.stdout.splitlines()
+    first, note, arrived, cause = result.stdout.splitlines()
     assert "first difference at sample 0" in first
+    assert "was recorded with another graph (" in note
     assert arrived.startswith("  what arrived by p from input, step")
     assert cause.startswith("  cause: decay constant: decay_v is one more (makes all ")
 
@@ -119,8 +120,42 @@ def test_a_difference_is_told_in_words(net: Path, tmp_path: Path) -> None:
         (["--against", "native", "--to", "chip"], "choose among"),
         (["--against", "none.npz"], "is not there"),
         (["--against", "native", "--samples", "0"], "samples"),
-        (["--against", "torch-float"], "there is no checkpoint"),
+        (["--against", "torch-float"], "--against torch-float: the graph was not exported from a training run"),
+        (["--against", "native, chip"], "'chip' is not known"),
+        (["--against", "native", "--to", "torch-float"], "--to: 'torch-float' is not known"),
     ],
 )
 def test_bad_input(net: Path, arguments: list[str], says: str) -> None:
     assert says in refused("verify", net, "--data", "digits:test", *arguments).replace("\n", " ")
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".npz", ".txt"])
+def test_encoded_spikes_for_what_runs_elsewhere(net: Path, tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / f"in{suffix}"
+    result = call("encode", net, *ONE, "-o", out)
+    assert result.stdout == f"{out}: 4 samples of digits:test\n"
+    graph, split = formats.load_integer(net), load_split("digits:test").first(4)
+    [(x, _, index)] = split.batches((64,), 4)
+    raster = rasters_of(graph, x, index)["input"]
+    if suffix == ".h5":
+        with h5py.File(out) as file:
+            assert np.array_equal(file["inputs/input"][()], raster)
+    elif suffix == ".npz":
+        assert np.array_equal(np.load(out)["inputs.input"], raster)
+    else:
+        lines = [[int(line) for line in step.split()] for step in out.read_text().splitlines()]
+        assert lines == [np.flatnonzero(raster[t, sample]).tolist() for sample in range(4) for t in range(12)]
+
+
+def test_encoding_for_nobody_and_where_nothing_can_be_written(net: Path, tmp_path: Path) -> None:
+    assert "use one of .h5, .npz, .txt" in refused("encode", net, *ONE, "-o", tmp_path / "in.csv")
+    says = refused("encode", net, *ONE, "-o", tmp_path / "none" / "in.npz")
+    assert "name a file in a folder that exists" in says.replace("\n", " ")
+    assert list(tmp_path.iterdir()) == [net]
+
+
+@pytest.mark.parametrize("target", ["lava", "c", "onnx"])
+def test_a_folder_that_cannot_be_made(net: Path, target: str) -> None:
+    says = refused("build", net, "--target", target, "-o", net / "sub").replace("\n", " ")
+    assert "cannot be written" in says
+    assert "choose another folder" in says

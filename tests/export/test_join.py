@@ -172,7 +172,7 @@ def test_names_and_weights_that_make_no_sense() -> None:
     for names in (["a"], ["a", "a"], ["a", "b", "c"], []):
         with pytest.raises(GraphError, match="give two graphs or more, and each a name of its own"):
             join(two, names)
-    with pytest.raises(GraphError, match="join: got 1 graphs and the names a"):
+    with pytest.raises(GraphError, match="join: got 1 graph, named a; "):
         join(two[:1], ["a"])
     with pytest.raises(GraphError, match="join: the name 'a b' is not one that a node may have"):
         join(two, ["a b", "c"])

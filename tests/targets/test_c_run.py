@@ -17,7 +17,7 @@ def test_missing_compiler_says_what_to_do(monkeypatch, make_graph, make_rasters)
     graph = make_graph()
     monkeypatch.setenv("CC", "no-such-cc -O9")
     with pytest.raises(
-        TargetError, match=r"there is no no-such-cc .*; install one, such as gcc or clang, or name it in"
+        TargetError, match=r"CC is 'no-such-cc -O9', which is not on this machine; install one, such as gcc or clang"
     ):
         run_c(graph, make_rasters(graph))
 

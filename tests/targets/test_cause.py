@@ -252,6 +252,42 @@ def test_recurrent_spikes_that_come_late_are_of_their_projection_alone() -> None
     assert first.cause.what == "spikes of projection loop arrive one step late"
 
 
+def test_a_refractory_period_of_any_length() -> None:
+    graph, rasters = network(0, bias_mant=900)
+    first = found(graph, rasters, of(changed("a", refractory_steps=3)))
+    assert (first.cause.kind, first.cause.what) == ("refractory period", "it is 3 steps, not 1")
+    assert first.cause.makes_all
+
+
+def test_what_makes_some_values_only_is_no_cause() -> None:
+    graph, rasters = network(0)
+
+    def place(graph: Graph, rasters: Mapping[str, Array]) -> Any:
+        floored = PLANTED["decay rounding"][0](graph, rasters)
+        floored["a"]["u"][19, 0, 3] += 5
+        return floored
+
+    first = found(graph, rasters, place)
+    assert str(first.cause).startswith("nearest to a cause: decay rounding: the decay of u and v is floored")
+
+
+def test_a_recording_of_nothing() -> None:
+    graph, rasters = network(0)
+    nothing = lambda graph, r: {n: {"s": np.zeros_like(t["s"])} for n, t in reference(graph, r).items()}  # noqa: E731
+    assert found(graph, rasters, nothing).cause.kind == "silence"
+
+
+def test_the_one_that_departs_where_they_differ_is_blamed_whatever_the_other_does_later() -> None:
+    graph, rasters = network(0)
+    late = {name: {v: a.copy() for v, a in t.items()} for name, t in reference(graph, rasters).items()}
+    late["a"]["v"][19, 5, 11] += 1
+    decayed = reference(changed("a", decay_v=301)(graph), rasters)
+    [comparison] = verify(graph, rasters, {"late": lambda *_: late}, to=("decayed", lambda *_: decayed)).comparisons
+    assert comparison.first is not None
+    assert comparison.first.departs == "decayed"
+    assert comparison.first.cause.kind == "decay constant"
+
+
 def test_what_no_hypothesis_makes_is_unknown() -> None:
     graph, rasters = network(6)
 

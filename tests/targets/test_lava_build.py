@@ -264,7 +264,7 @@ def test_a_wrong_file_is_one_line_and_no_recording(lava_nc, tmp_path, make_graph
         file["inputs/x"] = make_rasters(make_graph())["x"][:, :, 1:]
     (tmp_path / "text.h5").write_text("no HDF5")
     for name, says in (
-        ("in.h5", "raster x has shape (6, 3, 3), expected (6, 'samples', 4)\n"),
+        ("in.h5", "raster x has shape (6, 3, 3), expected (6, samples, 4)\n"),
         ("text.h5", "text.h5 is no HDF5 file that can be read ("),
         ("none.h5", "none.h5 is no HDF5 file that can be read ("),
     ):

@@ -185,7 +185,7 @@ def test_a_recording_is_whole_where_files_need_a_name(tmp_path, monkeypatch):
 def test_rasters_are_checked(lava_nc, make_graph):
     graph = make_graph()
     for raster, says in (
-        (np.zeros((6, 2, 5), int), r"has shape \(6, 2, 5\), expected \(6, 'samples', 4\)"),
+        (np.zeros((6, 2, 5), int), r"has shape \(6, 2, 5\), expected \(6, samples, 4\)"),
         (np.zeros((6, 0, 4), int), "hold no sample"),
         (np.full((6, 2, 4), 2), "does not hold integers 0…1"),
         (np.zeros((6, 2, 4)), "does not hold integers"),

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from spikegraph.export.errors import FileFormatError, TargetError
+from spikegraph.export.hdf5 import graph_checksum
 from spikegraph.export.passes import pipelined
 from spikegraph.hwsim.native import run_native
 from spikegraph.hwsim.program import compile_program
@@ -66,6 +67,45 @@ def test_what_a_built_folder_wrote(case, tmp_path):
     assert recording.samples(1, 3).rasters(graph)["x"].shape == (6, 2, 4)
     part = {"x": rasters["x"][:, 1:]}
     assert of_one(graph, part, recording.samples(1, 3)).identical
+
+
+def test_a_recording_of_other_input_is_refused(case, tmp_path):
+    graph, rasters = case
+    as_lava_writes(tmp_path / "run.h5", graph, rasters, reference(graph, rasters))
+    other = {"x": rasters["x"].copy()}
+    other["x"][4, 1, 2] ^= 1
+    refusal = verify(graph, other, {"run": read_recording(tmp_path / "run.h5", graph)}).refusals["run"]
+    had, here = rasters["x"][4, 1, 2], other["x"][4, 1, 2]
+    says = f"was recorded on other input: at sample 1, step 4, line 2 of x it has {had}, here is {here}"
+    assert says in str(refusal)
+
+
+def test_a_recording_of_another_graph_says_so_beside_the_difference(make_graph, case, tmp_path):
+    graph, rasters = case
+    other = make_graph({"decay_v": 300})
+    as_lava_writes(tmp_path / "run.h5", other, rasters, reference(other, rasters))
+    with h5py.File(tmp_path / "run.h5", "a") as file:
+        file.attrs["graph"] = graph_checksum(other)
+    assert of_one(other, rasters, read_recording(tmp_path / "run.h5", other)).identical
+    comparison = of_one(graph, rasters, read_recording(tmp_path / "run.h5", graph))
+    assert f"other was recorded with another graph ({graph_checksum(other)[:16]}), this one is" in str(comparison)
+    np.savez(tmp_path / "same.npz", **{"b.s": reference(graph, rasters)["b"]["s"]})
+    assert of_one(graph, rasters, read_recording(tmp_path / "same.npz", graph)).note == ""
+
+
+def test_two_recordings_of_an_output_alone_that_differ(case):
+    graph, rasters = case
+    s = reference(graph, rasters)["b"]["s"]
+    other = s.copy()
+    other[3, 1, 0] ^= True
+    verification = verify(
+        graph, rasters, {"other": recorded({"b": {"s": other}})}, to=("one", recorded({"b": {"s": s}}))
+    )
+    first = verification.comparisons[0].first
+    assert first.departs == "other"
+    assert first.cause.not_recorded == ("a",)
+    assert "what arrived by q from a, step 3: not recorded" in str(verification)
+    assert "the spikes of a were not recorded, so it may lie there" in str(verification)
 
 
 def test_a_pipeline_that_nobody_took_apart_is_aligned_by_depth(case):
@@ -138,7 +178,7 @@ def test_what_is_no_recording_is_refused(case, tmp_path):
     with pytest.raises(FileFormatError, match="is not there"):
         read_recording(tmp_path / "none.npz", graph)
     np.savez(tmp_path / "e.npz", a=np.array([{}], dtype=object))
-    with pytest.raises(FileFormatError, match=r"is not an \.npz file"):
+    with pytest.raises(FileFormatError, match=r"is not a whole \.npz file"):
         read_recording(tmp_path / "e.npz", graph)
     np.savez(tmp_path / "f.npz", **{"a.w": np.zeros((6, 3, 3))})
     with pytest.raises(TargetError, match=r"holds a\.w; name arrays POPULATION\.s"):

@@ -1,10 +1,13 @@
 """What users put into their own tests."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from spikegraph.export.errors import OptionError, TargetError
 from spikegraph.export.formats import save
+from spikegraph.export.graph import Output
 from spikegraph.targets.places import reference
 from spikegraph.testing import assert_equivalent, random_inputs
 
@@ -44,3 +47,31 @@ def test_random_inputs_are_those_of_their_seed(make_graph):
     assert not np.array_equal(one, other)
     assert random_inputs(graph, rate=0)["x"].sum() == 0
     assert (random_inputs(graph, rate=1)["x"] == 1).all()
+
+
+def test_a_recording_brings_its_input_along(make_graph, tmp_path):
+    graph = make_graph()
+    inputs = random_inputs(graph, rate=0.5)
+    s = reference(graph, inputs)["b"]["s"]
+    np.savez(tmp_path / "run.npz", **{"b.s": s, "inputs.x": inputs["x"]})
+    assert_equivalent(graph, tmp_path / "run.npz")
+    np.savez(tmp_path / "run.npz", **{"b.s": ~s, "inputs.x": inputs["x"]})
+    with pytest.raises(AssertionError, match="first difference"):
+        assert_equivalent(graph, tmp_path / "run.npz")
+    with pytest.raises(OptionError, match="inputs: are missing"):
+        assert_equivalent(graph, "native")
+
+
+def test_graphs_without_a_population_in_common(make_graph):
+    graph = make_graph()
+    populations = {"c": graph.populations["a"]}
+    other = make_graph(
+        populations=populations,
+        projections={"p": replace(graph.projections["p"], target="c")},
+        outputs={"o": Output(population="c")},
+    )
+    with pytest.raises(OptionError, match="has c, and the first a, b; compare graphs with a population in common"):
+        assert_equivalent(graph, other, random_inputs(graph))
+    for wrong in ({"n_samples": 0}, {"rate": 2}, {"rate": float("nan")}):
+        with pytest.raises(OptionError, match="draw at least 1 sample"):
+            random_inputs(graph, **wrong)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from spikegraph import __version__
-from spikegraph.cli.elsewhere import build, verify
+from spikegraph.cli.elsewhere import build, encode, verify
 from spikegraph.cli.graphs import check, export, inspect, join
 from spikegraph.cli.group import Commands
 from spikegraph.cli.runs import cost, simulate
@@ -19,5 +19,5 @@ def main() -> None:
     """Take a spiking network from PyTorch to neuromorphic hardware and prove that nothing changed on the way."""
 
 
-for command in (train, sweep, export, join, inspect, check, simulate, cost, build, verify, demo):
+for command in (train, sweep, export, join, inspect, check, simulate, cost, build, encode, verify, demo):
     main.add_command(command)

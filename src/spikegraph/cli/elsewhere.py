@@ -42,6 +42,19 @@ def build(graph: Path, target: str, out: Path, as_json: bool) -> None:
 
 @click.command()
 @click.argument("graph", type=PATH)
+@click.option("--data", required=True, help="Data set and split, such as digits:test.")
+@click.option("-o", "--out", required=True, type=PATH, help=".h5 for a Lava folder, .npz for NumPy, .txt for C.")
+@click.option("--samples", type=int, help="Only the first so many.")
+@data_dir
+def encode(graph: Path, data: str, out: Path, **options: Any) -> None:
+    """Write the spikes that a GRAPH file's code makes of data, for what was built from it."""
+    with showing_progress() as progress:
+        n = stages.encode(graph, data, out, progress=progress, **options)
+    click.echo(f"{out}: {n} samples of {data}")
+
+
+@click.command()
+@click.argument("graph", type=PATH)
 @click.option(
     "--against",
     required=True,
@@ -77,13 +90,14 @@ def _print_likeness(alike: Likeness) -> None:
         right, right_to = alike.n_right / alike.n_samples, alike.n_right_to / alike.n_samples
         click.echo(f"accuracy: {alike.to} {right_to:.2%}, {alike.place} {right:.2%}")
     columns = ["population", f"spikes, {alike.to}", alike.place, "in common", "if it alone were integers"]
-    table(
-        [*columns, "Victor-Purpura", "van Rossum"],
-        [
-            [name, f"{p.n_expected:,}", f"{p.n_got:,}", f"{p.in_common:.2%}", f"{p.in_common_alone:.2%}"]
-            + [f"{p.distance(total):.3g}" if p.n_measured else "" for total in (p.victor_purpura, p.van_rossum)]
-            for name, p in alike.populations.items()
-        ],
-    )
+    rows = [
+        [name, f"{p.n_expected:,}", f"{p.n_got:,}", f"{p.in_common:.2%}", f"{p.in_common_alone:.2%}"]
+        for name, p in alike.populations.items()
+    ]
+    if any(p.n_measured for p in alike.populations.values()):
+        columns += ["Victor-Purpura", "van Rossum"]
+        for row, p in zip(rows, alike.populations.values(), strict=True):
+            row += [f"{p.distance(total):.3g}" for total in (p.victor_purpura, p.van_rossum)]
+    table(columns, rows)
     if alike.loses_most is not None:
         click.echo(f"{alike.loses_most} loses most")

@@ -190,6 +190,9 @@ def _print_check(graph: Path, report: CheckReport) -> None:
         for line in (*fit_report.fullest(report.fit), *(f"note: {note}" for note in report.fit.notes)):
             click.echo(line)
     where = f" on {report.chip}" if report.chip else ""
-    click.echo(f"{graph}: legal{where}" if report.legal else f"{graph}: not legal{where}")
-    if report.written:
-        click.echo(f"{report.written}: written, {len(report.rewrites or ())} rewrites")
+    if report.rewrites is None:
+        click.echo(f"{graph}: legal{where}" if report.legal else f"{graph}: not legal{where}")
+    elif report.written:
+        click.echo(f"{report.written}: written, {len(report.rewrites)} rewrites; legal{where}")
+    else:
+        click.echo(f"nothing written: {graph} as rewritten, which all of this is of, is not legal{where}")

@@ -46,6 +46,7 @@ from spikegraph.hwsim.profile import load_profile, profile_names
 @json_option
 def simulate(graph: Path, data: str, chip: str | None, as_json: bool, **options: Any) -> None:
     """Run a GRAPH file on data, bit for bit, and count what it costs."""
+    options["record"] = [name for names in options["record"] for name in names.split(",")]
     if options["record"] and options["out"] is None:
         MESSAGES.print("note: what is recorded goes to a run file, and none is named: use -o run.h5")
     with showing_progress() as progress:
