@@ -17,6 +17,7 @@ import pytest
 from commands import call, refused
 
 from spikegraph import stages
+from spikegraph.cli import COMMANDS
 from spikegraph.export import formats
 from spikegraph.export.coding import InputCoding, Readout
 from spikegraph.export.container import Json, read_container, write_container
@@ -351,6 +352,16 @@ def test_a_place_that_cannot_run_the_graph_leaves_the_others_answers(trained: Pa
     report = json.loads(call(*arguments, "--json").stdout)
     assert not report["identical"]
     assert "is a loop of 2 projections with 1 delay steps" in report["refusals"]["lava"]
+
+
+def test_commands_are_imported_when_they_are_called() -> None:
+    """So that an interrupt is heard from the start: what is imported before is small."""
+    code = "import sys, spikegraph.cli; print(sorted({'numpy', 'torch', 'h5py', 'scipy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    listed = call("--help").stdout
+    assert [name for name in COMMANDS if f"\n  {name} " not in listed] == []
+    assert call("none").exit_code == 2
 
 
 def test_the_demo_checks_its_options_before_it_trains(tmp_path: Path) -> None:

@@ -5,19 +5,25 @@ from __future__ import annotations
 import click
 
 from spikegraph import __version__
-from spikegraph.cli.elsewhere import build, encode, verify
-from spikegraph.cli.graphs import check, export, inspect, join
 from spikegraph.cli.group import Commands
-from spikegraph.cli.runs import cost, simulate
-from spikegraph.cli.tour import demo
-from spikegraph.cli.training import sweep, train
+
+COMMANDS = {  # and the modules that they are in
+    "train": "training",
+    "sweep": "training",
+    "export": "graphs",
+    "join": "graphs",
+    "inspect": "graphs",
+    "check": "graphs",
+    "simulate": "runs",
+    "cost": "runs",
+    "build": "elsewhere",
+    "encode": "elsewhere",
+    "verify": "elsewhere",
+    "demo": "tour",
+}
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, modules=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="spikegraph")
 def main() -> None:
     """Take a spiking network from PyTorch to neuromorphic hardware and prove that nothing changed on the way."""
-
-
-for command in (train, sweep, export, join, inspect, check, simulate, cost, build, encode, verify, demo):
-    main.add_command(command)

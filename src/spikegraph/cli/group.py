@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 import weakref
+from collections.abc import Mapping
+from importlib import import_module
 from types import FrameType
 from typing import Any
 
@@ -42,7 +44,29 @@ def _interrupt(_: int, frame: FrameType | None) -> None:
 
 
 class Commands(click.Group):
-    """Turns an error that the user can mend into one message and exit code 2."""
+    """Commands, imported when they are called; an error that the user can mend becomes one message, exit code 2.
+
+    Importing takes a second or two. So it happens inside `invoke`, where an interrupt is heard.
+
+    Parameters
+    ----------
+    modules : mapping of command → module of this package
+    """
+
+    def __init__(self, *, modules: Mapping[str, str], **options: Any) -> None:
+        super().__init__(**options)
+        self._modules = modules
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands, in the order of the path."""
+        return list(self._modules)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command; None if there is no such."""
+        if cmd_name not in self._modules:
+            return None
+        command: click.Command = getattr(import_module(f"spikegraph.cli.{self._modules[cmd_name]}"), cmd_name)
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         # A scheduler stops a job with SIGTERM: leave by the way that cleans up, as after Ctrl-C.
