@@ -22,10 +22,8 @@ from spikegraph.export.container import container_kind
 from spikegraph.export.errors import FileFormatError, GraphError, OptionError
 from spikegraph.export.formats import load_integer
 from spikegraph.export.graph import Graph
-from spikegraph.export.hdf5 import graph_checksum
 from spikegraph.export.join import join as join_graphs
 from spikegraph.export.mend import Rewrite, mend
-from spikegraph.export.order import depths
 from spikegraph.export.quantize import FEW_BITS, QuantizationReport, quantize, weight_bits_of
 from spikegraph.fit_report import CheckReport
 from spikegraph.hwsim.compare import compare_additions
@@ -40,6 +38,7 @@ from spikegraph.hwsim.run import Run
 from spikegraph.hwsim.run_file import load_run, require_run_suffix
 from spikegraph.hwsim.simulate import rasters_of, samples_per_batch
 from spikegraph.hwsim.simulate import simulate as simulate_samples
+from spikegraph.inspection import inspect
 from spikegraph.progress import Progress, silent
 from spikegraph.proof import verify
 from spikegraph.targets.builders import build as build_graph
@@ -49,7 +48,7 @@ from spikegraph.trainer.data import Split, load_data, load_split, parse_noise
 if TYPE_CHECKING:
     from spikegraph.export.connectivity import Array
 
-__all__ = ["load_integer", "verify"]  # from elsewhere, for those who take the stages from here
+__all__ = ["inspect", "load_integer", "verify"]  # from elsewhere, for those who take the stages from here
 
 
 def train(
@@ -208,69 +207,6 @@ def join(
     graph = join_graphs([load_integer(path) for path in paths], names or [Path(p).stem for p in paths], weights=weights)
     formats.save(graph, out)
     return graph
-
-
-def inspect(path: str | Path) -> dict[str, Any]:
-    """Describe a graph file as plain JSON: populations, projections, bits, ranges, delays, provenance."""
-    graph = load_integer(path)
-    depth = depths(graph)
-    return {
-        "file": str(path),
-        "content": graph_checksum(graph),
-        "n_steps": graph.n_steps,
-        "inputs": {
-            name: {"shape": list(node.shape), "values": [node.min_value, node.max_value]}
-            for name, node in graph.inputs.items()
-        },
-        "populations": {
-            name: {
-                "shape": list(node.shape),
-                "depth": depth[name],
-                "reset": node.reset,
-                "refractory_steps": node.refractory_steps,
-                "max_spikes": node.max_spikes,
-                **{parameter: _range(getattr(node, parameter)) for parameter in node.PARAMETERS},
-            }
-            for name, node in graph.populations.items()
-        },
-        "projections": {
-            name: {
-                "kind": p.kind,
-                "source": p.source,
-                "target": p.target,
-                "weight_shape": list(p.weight.shape),
-                "weights": int(p.weight.size),
-                "nonzero": int((p.weight != 0).sum()),
-                "weight": _range(p.weight),
-                "step": _step(p.weight),
-                "bits": _bits(p.weight),
-                "weight_exp": p.weight_exp,
-                "delay_steps": p.delay_steps,
-            }
-            for name, p in graph.projections.items()
-        },
-        "outputs": {name: {"population": o.population, "variable": o.variable} for name, o in graph.outputs.items()},
-        "coding": vars(graph.coding) if graph.coding else None,
-        "readout": vars(graph.readout) if graph.readout else None,
-        "provenance": dict(graph.provenance),
-    }
-
-
-def _range(array: Array) -> list[int]:
-    return [int(array.min()), int(array.max())] if array.size else [0, 0]
-
-
-def _step(weight: Array) -> int:
-    """Largest number that divides every weight."""
-    return max(1, int(np.gcd.reduce(weight, axis=None)))
-
-
-def _bits(weight: Array) -> int:
-    """Width of the narrowest signed integer that holds every weight, counted in steps; 1 for two opposite weights."""
-    if weight.size and (np.abs(weight) == np.abs(weight).max()).all() and weight.min() < 0 < weight.max():
-        return 1
-    low, high = (end // _step(weight) for end in _range(weight))
-    return max(high.bit_length() if high > 0 else 0, (-low - 1).bit_length() if low < 0 else 0) + 1
 
 
 def check(
