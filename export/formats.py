@@ -7,38 +7,58 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from spikegraph.export.assumptions import NOTHING_ASSUMED, Assumptions
 from spikegraph.export.errors import FileFormatError, OptionError
 from spikegraph.export.float_graph import FloatGraph
 from spikegraph.export.graph import Graph
 from spikegraph.export.hdf5 import load_graph, save_graph
+from spikegraph.export.loss import LossReport
+
+
+AnyGraph = Graph | FloatGraph
 
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """How one file format is written and read."""
+    """How one file format is written and read; either says what it lost."""
 
-    save: Callable[[Graph | FloatGraph, Path], None]
-    load: Callable[[Path], Graph | FloatGraph]
-
-
-FORMATS = {".h5": Format(save=save_graph, load=load_graph)}
+    save: Callable[[AnyGraph, Path, Assumptions], LossReport]
+    load: Callable[[Path, Assumptions], tuple[AnyGraph, LossReport]]
 
 
-def save(graph: Graph | FloatGraph, path: str | os.PathLike[str]) -> None:
+def _save_hdf5(graph: AnyGraph, path: Path, _: Assumptions) -> LossReport:
+    save_graph(graph, path)
+    return LossReport(step=f"write {path.name}")
+
+
+def _load_hdf5(path: Path, _: Assumptions) -> tuple[AnyGraph, LossReport]:
+    return load_graph(path), LossReport(step=f"read {path.name}")
+
+
+FORMATS = {".h5": Format(save=_save_hdf5, load=_load_hdf5)}
+
+
+def save(graph: AnyGraph, path: str | os.PathLike[str], assumed: Assumptions = NOTHING_ASSUMED) -> LossReport:
     """Write a graph in the format that the suffix names; raises `OptionError` for another suffix."""
-    _format(path).save(graph, Path(path))
+    return _format(path).save(graph, Path(path), assumed)
 
 
-def load(path: str | os.PathLike[str]) -> Graph | FloatGraph:
+def read(path: str | os.PathLike[str], assumed: Assumptions = NOTHING_ASSUMED) -> tuple[AnyGraph, LossReport]:
+    """Read a graph in the format that the suffix names, and what was lost; raises `OptionError` for another suffix."""
+    return _format(path).load(Path(path), assumed)
+
+
+def load(path: str | os.PathLike[str], assumed: Assumptions = NOTHING_ASSUMED) -> AnyGraph:
     """Read a graph in the format that the suffix names; raises `OptionError` for another suffix."""
-    return _format(path).load(Path(path))
+    return read(path, assumed)[0]
 
 
 def load_integer(path: str | os.PathLike[str]) -> Graph:
     """Read a graph and insist on an integer graph; raises `FileFormatError` for a float graph."""
     graph = load(path)
     if isinstance(graph, FloatGraph):
-        raise FileFormatError(str(path), "is a float graph, expected an integer graph", "quantize it first")
+        what, remedy = "is a float graph, expected an integer graph", "quantize it first: spikegraph convert --chip"
+        raise FileFormatError(str(path), what, remedy)
     return graph
 
 

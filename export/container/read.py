@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -17,7 +15,6 @@ import numpy as np
 from spikegraph.export.connectivity import Array, Shape
 from spikegraph.export.container.tree import (
     DTYPES,
-    FETCH_AGAIN,
     FORMAT,
     HEADER,
     VERSION,
@@ -26,16 +23,18 @@ from spikegraph.export.container.tree import (
     text_dtype,
     tree_of,
 )
+from spikegraph.export.container.trust import (
+    FETCH_AGAIN,
+    MAX_BYTES,
+    items,
+    opened,
+    require_chunks_as_declared,
+    require_stored,
+)
 from spikegraph.export.errors import FileFormatError
 from spikegraph.export.graph import NAME
 
-MAX_BYTES = 8 << 30  # 8 GiB
-
 _NUMBERS = (np.dtype("<i8"), np.dtype("<f8"))
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_DEFLATES_TO = 1032  # times its size, at most (RFC 1951)
-# What h5py, NumPy, zlib and json raise over a damaged file.
-_DAMAGE = (OSError, LookupError, RuntimeError, ValueError, TypeError, ArithmeticError, MemoryError, zlib.error)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +66,7 @@ class StoredArray:
 
     def read(self, first: int = 0, last: int | None = None) -> Array:
         """Return rows `first` up to, not including, `last`; raises `FileFormatError` if the file is another by now."""
-        with _opened(self.file) as file:
+        with opened(self.file) as file:
             if _header(file, where=str(self.file))["checksum"] != self.checksum:
                 raise FileFormatError(str(self.file), "was replaced since it was opened", "load it again")
             return np.asarray(file[self.path][first:last])
@@ -106,12 +105,12 @@ def read_container(
         The file is missing, damaged, not a spikegraph file, of another kind or a newer version, holds what no
         spikegraph writes, is too large, or its content is not what its checksum says.
     """
-    with _opened(path, cached=bool(leave)) as file:
+    with opened(path, cached=bool(leave)) as file:
         header = _header(file, where=str(path))
         if header["kind"] != kind:
             what = f"is a {header['kind']}, expected a {kind}"
             raise FileFormatError(str(path), what, f"give the file of a {kind}")
-        found = list(_survey(file, "", set(), where=str(path)))
+        found = list(_survey(file, where=str(path)))
         left = {name for name, item in found if name.partition("/")[0] in leave and _is_array(item)}
         n_bytes = sum(_unpacked_bytes(item, where=f"{path}: {name}", left=name in left) for name, item in found)
         if n_bytes > max_bytes:
@@ -133,37 +132,8 @@ def read_container(
 
 def container_kind(path: str | os.PathLike[str]) -> str:
     """Tell what a file is ("graph", "run", …) without reading its content; raises as `read_container` does."""
-    with _opened(path) as file:
+    with opened(path) as file:
         return str(_header(file, where=str(path))["kind"])
-
-
-@contextmanager
-def _opened(path: str | os.PathLike[str], *, cached: bool = True) -> Iterator[h5py.File]:
-    """Open a file for reading and turn whatever h5py raises over it into one clear error.
-
-    Not `cached`: no chunk is read twice, so that a cache of them would only take room.
-    """
-    path = Path(path)
-    where = str(path)
-    if not path.exists():
-        raise FileFormatError(where, "does not exist", "check the name")
-    if not path.is_file():
-        raise FileFormatError(where, "is a folder" if path.is_dir() else "is not a file", "give the name of a file")
-    try:
-        with path.open("rb") as raw:
-            signature = raw.read(len(_SIGNATURE))
-    except OSError as error:
-        what = f"cannot be opened ({os.strerror(error.errno or 0)})"
-        raise FileFormatError(where, what, "check its permissions") from error
-    if signature != _SIGNATURE:
-        what = "is not an HDF5 file" if signature else "is empty"
-        raise FileFormatError(where, what, "give a file that spikegraph wrote")
-    try:
-        with h5py.File(path, "r", rdcc_nbytes=None if cached else 0) as file:
-            yield file
-    except _DAMAGE as error:
-        what = f"is truncated or damaged ({type(error).__name__}: {error})"
-        raise FileFormatError(where, what, FETCH_AGAIN) from error
 
 
 def _header(file: h5py.File, where: str) -> dict[str, Any]:
@@ -186,23 +156,13 @@ def _header(file: h5py.File, where: str) -> dict[str, Any]:
     return header
 
 
-def _survey(group: h5py.Group, prefix: str, seen: set[int], where: str) -> Iterator[tuple[str, Any]]:
-    """Yield (path, object) for all attributes, datasets and groups below a group, without reading any."""
-    yield from ((f"{prefix}{a}", group.attrs.get_id(a)) for a in group.attrs if prefix or a not in HEADER)
-    for name in group:
-        path = f"{prefix}{name}"
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise FileFormatError(f"{where}: {path}", "is a soft or external link", FETCH_AGAIN)
-        item = group[name]
-        address = h5py.h5o.get_info(item.id).addr
-        if address in seen:
-            raise FileFormatError(f"{where}: {path}", "is linked twice", FETCH_AGAIN)
-        seen.add(address)
-        if not isinstance(item, h5py.Group | h5py.Dataset):
-            raise FileFormatError(f"{where}: {path}", "is neither a group nor a dataset", FETCH_AGAIN)
+def _survey(file: h5py.File, where: str) -> Iterator[tuple[str, Any]]:
+    """Yield (path, object) for all attributes, datasets and groups of a file, without reading any."""
+    yield from ((name, file.attrs.get_id(name)) for name in file.attrs if name not in HEADER)
+    for path, item in items(file, "", set(), where):
         yield path, item
         if isinstance(item, h5py.Group):
-            yield from _survey(item, f"{path}/", seen, where)
+            yield from ((f"{path}/{name}", item.attrs.get_id(name)) for name in item.attrs)
 
 
 def _plain(item: Any) -> bool:
@@ -240,31 +200,10 @@ def _unpacked_bytes(item: Any, where: str, *, left: bool = False) -> int:
         what = "is a dataset that is not plain, or packed other than by shuffle and gzip"
         raise FileFormatError(where, what, FETCH_AGAIN)
     if left:
-        _require_stored(item, where)
+        require_stored(item, where)
         return int(item.dtype.itemsize * prod(item.chunks or ()))
     # A chunk may be declared larger than its dataset; it is unpacked whole.
     return int(item.dtype.itemsize * max(prod(item.shape), prod(item.chunks or ())))
-
-
-def _require_stored(dataset: h5py.Dataset, where: str) -> None:
-    """Refuse a dataset that declares more than its file can hold: to read it takes no longer than the file is large."""
-    if dataset.nbytes > _DEFLATES_TO * dataset.id.get_storage_size():
-        what = f"declares {dataset.nbytes} bytes, of which {dataset.id.get_storage_size()} are stored"
-        raise FileFormatError(where, what, FETCH_AGAIN)
-
-
-def _require_chunks_as_declared(dataset: h5py.Dataset, where: str) -> None:
-    # HDF5 inflates a chunk to whatever it holds, however small its declared size.
-    n_bytes = dataset.dtype.itemsize * prod(dataset.chunks)
-
-    def require(chunk: Any) -> None:
-        _, packed = dataset.id.read_direct_chunk(chunk.chunk_offset)
-        inflate = zlib.decompressobj()
-        if chunk.filter_mask or len(inflate.decompress(packed, n_bytes + 1)) != n_bytes:
-            what = f"its chunk at {chunk.chunk_offset} does not unpack to {n_bytes} bytes"
-            raise FileFormatError(where, what, FETCH_AGAIN)
-
-    dataset.id.chunk_iter(require)
 
 
 def _narrowed(dataset: h5py.Dataset) -> Array | None:
@@ -292,7 +231,7 @@ def _read(path: str, item: Any, where: str, *, left: bool = False, narrow: bool 
     if isinstance(item, h5py.Group):
         return Entry(path=path, sort="group")
     if isinstance(item, h5py.Dataset) and item.chunks and item.compression:
-        _require_chunks_as_declared(item, where)
+        require_chunks_as_declared(item, where)
     if left:
         return Entry(path=path, sort="array", value=item)
     if narrow and isinstance(item, h5py.Dataset) and item.chunks and item.compression and item.dtype == np.int64:

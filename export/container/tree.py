@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikegraph.export.connectivity import Array
+from spikegraph.export.container.trust import FETCH_AGAIN
 from spikegraph.export.errors import FileFormatError
 from spikegraph.export.graph import NAME
 
@@ -28,7 +29,6 @@ DTYPES = frozenset(
     np.dtype(name).newbyteorder("<")
     for name in ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")
 )
-FETCH_AGAIN = "fetch or write the file again"
 _PIECE = 1 << 19  # bytes that are read, converted or hashed at a time
 
 

@@ -1,0 +1,30 @@
+"""What formats of others leave open, and somebody must say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assumptions:
+    """Each is None where it is to be inferred from the file, or is the format's default.
+
+    Parameters
+    ----------
+    dt : float, optional
+        Seconds per step.
+    convention : str, optional
+        How a framework makes steps of continuous time: a name of `nir.conventions.CONVENTIONS`.
+    n_steps : int, optional
+        Length of a sample's window in steps.
+    max_value : int, optional
+        The largest integer that a spike of an input carries.
+    """
+
+    dt: float | None = None
+    convention: str | None = None
+    n_steps: int | None = None
+    max_value: int | None = None
+
+
+NOTHING_ASSUMED = Assumptions()
