@@ -14,7 +14,6 @@ from spikegraph.export.graph import Graph
 from spikegraph.export.hdf5 import load_graph, save_graph
 from spikegraph.export.loss import LossReport
 
-
 AnyGraph = Graph | FloatGraph
 
 

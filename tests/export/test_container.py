@@ -80,7 +80,7 @@ def refused(path: Path, match: str, **options: int) -> FileFormatError:
 def sealed(path: Path) -> None:
     """Give a file the checksum of what is in it: what somebody does who changes a file on purpose."""
     with h5py.File(path, "r+") as file:
-        found = list(read._survey(file, "", set(), "test"))
+        found = list(read._survey(file, "test"))
         entries = [read._read(name, item, "test") for name, item in found]
         del file.attrs["checksum"]
         write.write_attribute(file, "checksum", tree.checksum_of("run", entries).encode())
