@@ -175,8 +175,7 @@ def _batches(
     """Return how many samples there are, and the samples, batch by batch."""
     size = samples_per_batch(graph, list(graph.populations), "reference")
     if data is not None:
-        split = load_split(data, Path(data_dir) if data_dir else None)
-        split = split if samples is None else split.first(samples)
+        split = load_split(data, data_dir, samples)
         if not len(split):
             raise OptionError("--data", f"{split.name} is empty", "choose another split")
 

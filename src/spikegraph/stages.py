@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikegraph import __version__
+from spikegraph.destination import require_place_for
 from spikegraph.export import formats
 from spikegraph.export.bounds import bounds
 from spikegraph.export.check import problems
 from spikegraph.export.chips import load_chip
-from spikegraph.export.container import container_kind
-from spikegraph.export.errors import FileFormatError, GraphError, OptionError
+from spikegraph.export.errors import GraphError, OptionError
 from spikegraph.export.formats import load_integer
 from spikegraph.export.graph import Graph
 from spikegraph.export.join import join as join_graphs
@@ -130,7 +130,7 @@ def export(
     from spikegraph.trainer.method import lower_network, readout_of
     from spikegraph.trainer.stopping import is_over
 
-    _require_place_for(out, "graph", "float-graph")
+    require_place_for(out, "graph", "float-graph")
     folder = Path(run)
     recipe, network = load_run(folder)
     history = read_progress(folder / CHECKPOINT)["history"]
@@ -167,26 +167,6 @@ def export(
     return graph, report
 
 
-def _require_place_for(out: str | Path | None, *kinds: str, not_of: Sequence[str | Path] = ()) -> None:
-    """Refuse, before any work, a file without a folder, or that would replace another kind, or one of `not_of`."""
-    if out is None:
-        return
-    path = Path(out)
-    if path.resolve() in [Path(one).resolve() for one in not_of]:
-        raise OptionError(str(out), "is what is read, and would be replaced", "name another file")
-    if not path.parent.is_dir():
-        raise OptionError(str(out), f"there is no folder {path.parent}", "make the folder, or name another file")
-    if not path.is_file() or path.stat().st_size == 0:
-        return
-    try:
-        found = container_kind(path)
-    except FileFormatError:
-        found = "something that spikegraph did not write"
-    if found not in kinds:
-        what = f"is {found if ' ' in found else f'a {found}'}, and would be replaced by a {kinds[0]}"
-        raise OptionError(str(out), what, "name another file, or delete it")
-
-
 def join(
     paths: Sequence[str | Path], out: str | Path, *, weights: Sequence[int] = (), names: Sequence[str] = ()
 ) -> Graph:
@@ -203,7 +183,7 @@ def join(
     names : sequence of str, optional
         One for each file, put before the names of its nodes; by default those of the files, without suffix.
     """
-    _require_place_for(out, "graph", not_of=paths)
+    require_place_for(out, "graph", not_of=paths)
     graph = join_graphs([load_integer(path) for path in paths], names or [Path(p).stem for p in paths], weights=weights)
     formats.save(graph, out)
     return graph
@@ -255,9 +235,9 @@ def check(
         raise OptionError("--weight-bits", "is of the chip generic, and none is named", "add --chip generic")
     if samples is not None and data is None:
         raise OptionError("--samples", "is for a run, and no data is named", "add --data, such as digits:test")
-    _require_place_for(out, "graph", not_of=[path])
+    require_place_for(out, "graph", not_of=[path])
     profile = load_chip(chip, weight_bits=weight_bits) if chip else None
-    split = load_split(data, Path(data_dir) if data_dir else None) if data else None
+    split = load_split(data, data_dir, samples) if data else None
     try:
         graph = load_integer(path)
     except GraphError as error:  # a whole file with an illegal graph: the answer is no
@@ -279,7 +259,7 @@ def check(
             rewrites += done
             found, fitted = problems(graph, profile), fit_on(graph, profile, progress)
         found += fitted.problems
-    seen = _seen(graph, split if samples is None else split.first(samples), progress) if split else {}
+    seen = _seen(graph, split, progress) if split else {}
     if fix and out is not None and not found:
         provenance = {**graph.provenance, "rewritten_for": chip, "rewrites": [str(rewrite) for rewrite in rewrites]}
         formats.save(replace(graph, provenance=provenance), out)
@@ -359,12 +339,11 @@ def simulate(
     added = parse_noise(noise, noise_seed) if noise else None
     if out is not None:
         require_run_suffix(out)
-    _require_place_for(out, "run")
+    require_place_for(out, "run")
     graph = load_integer(path)
     if n_steps is not None:
         graph = replace(graph, n_steps=n_steps)
-    split = load_split(data, Path(data_dir) if data_dir else None)
-    split = split if samples is None else split.first(samples)
+    split = load_split(data, data_dir, samples)
     placement = None
     if chip is not None:
         progress(f"place on {chip}", 0, 1)
@@ -456,8 +435,7 @@ def encode(
     suffix = Path(out).suffix.lower()
     if suffix not in WRITERS:
         raise OptionError(str(out), f"has the suffix {suffix!r}", f"use one of {', '.join(WRITERS)}")
-    graph, split = load_integer(path), load_split(data, Path(data_dir) if data_dir else None)
-    split = split if samples is None else split.first(samples)
+    graph, split = load_integer(path), load_split(data, data_dir, samples)
     n_values = len(split) * graph.n_steps * sum(node.n for node in graph.inputs.values())
     if n_values > MOST_VALUES:
         what = f"{len(split)} samples of {graph.n_steps} steps are {n_values:,} values, more than {MOST_VALUES:,}"

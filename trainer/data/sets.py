@@ -57,8 +57,16 @@ def load_data(name: str, place: Path | None = None) -> DataSet:
     return DataSet(name=name, n_classes=known.n_classes, train=train, test=test)
 
 
-def load_split(spec: str, place: Path | None = None) -> Split:
-    """Load one split, given as "digits:test" or "mnist:train"; without a split's name: the test split."""
+def load_split(spec: str, place: str | Path | None = None, first: int | None = None) -> Split:
+    """Load one split, or its first so many samples: "digits:test"; without a split's name the test split.
+
+    `place` is as in `load_data`.
+    """
+    split = _whole_split(spec, None if place is None else Path(place))
+    return split if first is None else split.first(first)
+
+
+def _whole_split(spec: str, place: Path | None) -> Split:
     name, _, part = (spec, "", "") if spec.endswith(_OWN) or ":" not in spec else spec.rpartition(":")
     if part not in ("", "train", "test"):
         raise OptionError("--data", f"{part!r} is no split of {name}", f"use {name}:train or {name}:test")
