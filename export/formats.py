@@ -61,6 +61,11 @@ def load_integer(path: str | os.PathLike[str]) -> Graph:
     return graph
 
 
+def require_known(path: str | os.PathLike[str]) -> None:
+    """Raise `OptionError` for a suffix that no format has."""
+    _format(path)
+
+
 def _format(path: str | os.PathLike[str]) -> Format:
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikegraph import __version__
+from spikegraph.conversion import convert, diff
 from spikegraph.destination import require_place_for
 from spikegraph.export import formats
 from spikegraph.export.bounds import bounds
@@ -48,7 +49,13 @@ from spikegraph.trainer.data import Split, load_data, load_split, parse_noise
 if TYPE_CHECKING:
     from spikegraph.export.connectivity import Array
 
-__all__ = ["inspect", "load_integer", "verify"]  # from elsewhere, for those who take the stages from here
+__all__ = [
+    "convert",
+    "diff",
+    "inspect",
+    "load_integer",
+    "verify",
+]  # from elsewhere, for those who take the stages from here
 
 
 def train(
@@ -130,6 +137,7 @@ def export(
     from spikegraph.trainer.method import lower_network, readout_of
     from spikegraph.trainer.stopping import is_over
 
+    formats.require_known(out)
     require_place_for(out, "graph", "float-graph")
     folder = Path(run)
     recipe, network = load_run(folder)

@@ -12,6 +12,8 @@ COMMANDS = {  # and the modules that they are in
     "sweep": "training",
     "export": "graphs",
     "join": "graphs",
+    "convert": "interchange",
+    "diff": "interchange",
     "inspect": "graphs",
     "check": "graphs",
     "simulate": "runs",

@@ -1,0 +1,144 @@
+"""The stages `convert` and `diff`: graphs from one file format to another, and what was lost on the way."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from spikegraph import __version__
+from spikegraph.destination import require_place_for
+from spikegraph.export import formats
+from spikegraph.export.assumptions import Assumptions
+from spikegraph.export.check import require_legal
+from spikegraph.export.chips import load_chip
+from spikegraph.export.coding import InputCoding, Readout
+from spikegraph.export.diff import Difference, differences
+from spikegraph.export.errors import OptionError
+from spikegraph.export.float_graph import FloatGraph
+from spikegraph.export.formats import AnyGraph
+from spikegraph.export.loss import LossReport
+from spikegraph.export.quantize import QuantizationReport, quantize
+from spikegraph.progress import Progress, silent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """What became of a graph on its way from one file to another.
+
+    Parameters
+    ----------
+    reading, writing : LossReport
+        What each of the two formats lost.
+    quantization : QuantizationReport, optional
+        What the chip's integers changed, where a float graph was brought onto a chip.
+    written : str, optional
+        The new file; None: nothing was written, because something was lost, and nothing was to be.
+    """
+
+    reading: LossReport
+    writing: LossReport
+    quantization: QuantizationReport | None
+    written: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON."""
+        return {
+            "written": self.written,
+            "reading": self.reading.to_json(),
+            "quantization": self.quantization.to_json() if self.quantization else None,
+            "writing": self.writing.to_json(),
+        }
+
+
+def convert(
+    path: str | Path,
+    out: str | Path,
+    *,
+    chip: str | None = None,
+    weight_bits: int | None = None,
+    assumed: Assumptions | None = None,
+    coding: InputCoding | None = None,
+    readout: Literal["count", "membrane", "first_spike"] | None = None,
+    strict: bool = False,
+    progress: Progress = silent,
+) -> Conversion:
+    """Read a graph in the format of one suffix and write it in the format of another.
+
+    Parameters
+    ----------
+    path, out : path
+        Graph files: .h5, .nir, .net.
+    chip : str, optional
+        Quantize a float graph for this chip; of an integer graph: refuse it if it is not legal there.
+    weight_bits : int, optional
+        For the chip "generic".
+    assumed : Assumptions, optional
+        What the format leaves open.
+    coding : InputCoding, optional
+        How data become spikes, in place of what the file says.
+    readout : optional
+        How the output becomes a decision, likewise; by default, where the file says nothing and there is one output:
+        "count" of its spikes, or "membrane" of its potential.
+    strict : bool
+        Write nothing if reading or writing loses anything. What quantization changes is no loss: it was asked for.
+    progress : callable(what, done, total)
+
+    Raises
+    ------
+    SpikegraphError
+        A file cannot be read or written, or the target format cannot hold the graph at all.
+    """
+    target = Path(out)
+    formats.require_known(target)
+    require_place_for(out, "graph", "float-graph", not_of=[path])
+    profile = load_chip(chip, weight_bits=weight_bits) if chip else None
+    progress(f"read {path}", 0, 1)
+    graph, reading = formats.read(path, assumed or Assumptions())
+    graph, facts = _decided(graph, coding, readout)
+    reading = replace(reading, facts=(*reading.facts, *facts))
+    quantized: QuantizationReport | None = None
+    if profile is not None and isinstance(graph, FloatGraph):
+        progress(f"quantize for {chip}", 0, 1)
+        graph, quantized = quantize(graph, profile)
+    elif profile is not None:
+        require_legal(graph, profile)
+    provenance = {**graph.provenance, "converted_by": f"spikegraph {__version__}", "converted_from": str(path)}
+    graph = replace(graph, provenance=provenance)
+    progress(f"write {out}", 0, 1)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+        part = Path(folder) / target.name
+        writing = formats.save(graph, part, assumed or Assumptions())
+        kept = not strict or (reading.lossless and writing.lossless)
+        if kept:
+            part.replace(target)
+    progress(f"write {out}", 1, 1)
+    return Conversion(reading=reading, quantization=quantized, writing=writing, written=str(out) if kept else None)
+
+
+def diff(a: str | Path, b: str | Path, assumed: Assumptions | None = None) -> list[Difference]:
+    """Compare two graph files of any format; see `spikegraph.export.diff.differences`."""
+    return differences(*(formats.load(path, assumed or Assumptions()) for path in (a, b)))
+
+
+def _decided(graph: AnyGraph, coding: InputCoding | None, readout: str | None) -> tuple[AnyGraph, Sequence[str]]:
+    """Give a graph a code and a readout where it has none, or others are asked for."""
+    facts = []
+    if coding is not None:
+        inputs = {
+            name: replace(node, max_value=coding.largest) if node.max_value < coding.largest else node
+            for name, node in graph.inputs.items()
+        }
+        graph = replace(graph, coding=coding, inputs=inputs)
+    if readout is not None or (coding is not None and graph.readout is None and len(graph.outputs) == 1):
+        if len(graph.outputs) != 1:
+            what = f"has {len(graph.outputs)} outputs ({', '.join(graph.outputs)})"
+            raise OptionError("--readout", what, "is for graphs of one output")
+        ((name, output),) = graph.outputs.items()
+        kind = readout or ("membrane" if output.variable == "v" else "count")
+        graph = replace(graph, readout=Readout(kind=kind, output=name))  # type: ignore[arg-type]
+        if readout is None:
+            facts.append(f"readout: {kind} of {name}, as nothing else is said (--readout)")
+    return graph, facts
