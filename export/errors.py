@@ -82,5 +82,17 @@ class TargetError(SpikegraphError):
     """A target is missing, or cannot express a graph."""
 
 
+class RefusalError(TargetError):
+    """A graph that a target does not take; carries every reason, not only the first."""
+
+    said = "it cannot be built from this graph"
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(problems[0].where, problems[0].what, problems[0].remedy)
+        lines = "\n".join(f"  {problem}" for problem in self.problems)
+        self.args = (f"{self.said}, {len(self.problems)} reason(s):\n{lines}",)
+
+
 class OptionError(SpikegraphError):
     """An option has a value that makes no sense."""

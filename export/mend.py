@@ -13,7 +13,7 @@ from spikegraph.export.graph import Graph
 from spikegraph.export.one_spike import one_spike
 from spikegraph.export.pauses import same_decays, same_pauses, same_resets
 from spikegraph.export.relays import delay_chains
-from spikegraph.export.split import split_populations
+from spikegraph.export.split import said_of, split_populations
 from spikegraph.export.weights import legal_weights
 
 Pass = Callable[[Graph, Chip], tuple[Graph, Mapping[str, str]]]
@@ -48,7 +48,7 @@ def _split(graph: Graph, chip: Chip) -> tuple[Graph, Mapping[str, str]]:
         split, parts = split_populations(graph, chip)
     except GraphError:  # what cannot be split stays, for the chip to refuse
         return graph, {}
-    return split, {name: f"{len(of)} populations, {of[0].name} to {of[-1].name}" for name, of in parts.items()}
+    return split, {name: said_of(of) for name, of in parts.items()}
 
 
 # In this order: a bias of one exponent needs no split, and a split may leave weights that need another exponent.

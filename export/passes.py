@@ -11,6 +11,11 @@ from spikegraph.export.graph import Graph
 from spikegraph.export.order import depths
 
 
+def clocked(graph: Graph) -> Graph:
+    """Return the graph as a chip's clock runs it: `pipelined`, unless every projection takes a step or more already."""
+    return pipelined(graph) if any(p.delay_steps == 0 for p in graph.projections.values()) else graph
+
+
 def pipelined(graph: Graph) -> Graph:
     """Turn a graph with zero delays into one that a chip's clock can run: every projection takes a step or more.
 

@@ -9,7 +9,7 @@ import numpy as np
 from spikegraph.export.chips import Chip
 from spikegraph.export.errors import ChipError, GraphError
 from spikegraph.export.graph import Graph, OneToOne, Population, Projection
-from spikegraph.export.passes import pipelined
+from spikegraph.export.passes import clocked
 
 _MOST_MORE = 4  # relays that a chain may have beyond the fewest, if the pipeline asks for it
 
@@ -40,7 +40,7 @@ def delay_chains(graph: Graph, chip: Chip) -> tuple[Graph, dict[str, str]]:
     try:
         for more in range(_MOST_MORE):
             chained, done = _chained(graph, long, chip, more)
-            if not late_projections(chained, chip):
+            if not late_projections(clocked(chained), chip):
                 return chained, done
     except GraphError:  # there is no pipeline, which relays do not change
         pass
@@ -48,15 +48,10 @@ def delay_chains(graph: Graph, chip: Chip) -> tuple[Graph, dict[str, str]]:
 
 
 def late_projections(graph: Graph, chip: Chip) -> dict[str, int]:
-    """Return the projections whose delay on the chip's clock, beyond the step of delivery, is longer than the chip's.
+    """Return the projections whose delay, beyond the step of delivery, is longer than the chip's.
 
-    Raises
-    ------
-    GraphError
-        The graph has no pipeline: a loop is too short.
+    `graph` is as the chip's clock runs it: see `passes.clocked`.
     """
-    if any(p.delay_steps == 0 for p in graph.projections.values()):
-        graph = pipelined(graph)
     delays = {name: p.delay_steps - 1 for name, p in graph.projections.items()}
     return {name: delay for name, delay in delays.items() if delay > chip.delay_steps.maximum}
 

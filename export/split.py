@@ -5,7 +5,7 @@ An exact rewrite: every neuron computes what it computed, bit for bit, and every
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
@@ -120,6 +120,11 @@ def _split(graph: Graph, parts: Mapping[str, tuple[Part, ...]]) -> tuple[Graph, 
     kept = {name: {part.name: _runs(part.neurons) for part in of} for name, of in split.items()}
     provenance = {**graph.provenance, "split": {**graph.provenance.get("split", {}), **kept}}
     return replace(graph, populations=populations, projections=projections, provenance=provenance), split
+
+
+def said_of(parts: Sequence[Part]) -> str:
+    """Say in words what a population became."""
+    return f"{len(parts)} populations, {parts[0].name} to {parts[-1].name}"
 
 
 def split_execution(execution: Mapping[str, Mapping[str, Array]], graph: Graph) -> dict[str, Mapping[str, Array]]:

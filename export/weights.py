@@ -77,6 +77,12 @@ def _scaled(weight: Array, exponent: int) -> Array | None:
     return None if (weight & ((1 << -exponent) - 1)).any() else weight >> -exponent
 
 
+def common_twos(weight: Array) -> int:
+    """Return by how many twos every integer of an array can be divided; none where all are zero."""
+    bits = int(np.bitwise_or.reduce(weight, axis=None)) if weight.size else 0
+    return (bits & -bits).bit_length() - 1 if bits else 0
+
+
 def _slices(weight: Array, exponent: int, limit: IntegerFormat, exponents: IntegerFormat) -> list[tuple[Array, int]]:
     """Return weights and exponents that add up to weight · 2^exponent, lowest bits first; none if there are none.
 
@@ -89,9 +95,7 @@ def _slices(weight: Array, exponent: int, limit: IntegerFormat, exponents: Integ
     width = min(-lowest, highest + 1).bit_length()  # bits of a digit of either sign
     if width < 2:
         return []
-    gcd = int(np.gcd.reduce(weight, axis=None))
-    twos = (gcd & -gcd).bit_length() - 1 if gcd else 0
-    at = min(max(exponent + twos - step_bits, exponents.minimum), exponents.maximum)
+    at = min(max(exponent + common_twos(weight) - step_bits, exponents.minimum), exponents.maximum)
     rest = _scaled(weight, exponent - at - step_bits)  # in units of step · 2^at
     found: list[tuple[Array, int]] = []
     while rest is not None and (rest.any() or not found):

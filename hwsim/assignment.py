@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -15,8 +15,7 @@ from spikegraph.export.errors import ChipError, Problem
 from spikegraph.export.graph import Dense, Graph, Projection
 from spikegraph.hwsim.cuts import REMEDIES, Cut, cut, limits_of, memory_problem
 from spikegraph.hwsim.packing import AXONS_OUT, one_channel
-
-Progress = Callable[[str, int, int], None]
+from spikegraph.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

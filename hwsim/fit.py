@@ -9,10 +9,11 @@ from typing import Any
 from spikegraph.export.chips import Chip
 from spikegraph.export.errors import GraphError, Problem
 from spikegraph.export.graph import Graph
-from spikegraph.export.passes import pipelined
+from spikegraph.export.passes import clocked
 from spikegraph.export.relays import late_projections
-from spikegraph.hwsim.assignment import Assignment, Progress, assign
+from spikegraph.hwsim.assignment import Assignment, assign
 from spikegraph.hwsim.cuts import REMEDIES, limits_of
+from spikegraph.progress import Progress
 
 _FAR_TOO_MANY = 4  # times the chip's cores: beyond that, how many a population needs is not sought
 
@@ -75,19 +76,18 @@ def fit(graph: Graph, chip: Chip, progress: Progress | None = None) -> Fit:
     progress : callable(what, done, total), optional
     """
     try:
-        late = late_projections(graph, chip)
-        clocked = pipelined(graph) if any(p.delay_steps == 0 for p in graph.projections.values()) else graph
+        on_clock = clocked(graph)
     except GraphError as error:
         return Fit(chip=chip, problems=error.problems, assignment=None, notes=())
     problems = [
         _too_late(name, delay, chip)
-        for name, delay in late.items()
+        for name, delay in late_projections(on_clock, chip).items()
         if graph.projections[name].delay_steps <= chip.delay_steps.maximum  # else the chip's own limit says it
     ]
     if chip.core is None:
         notes = (f"{chip.title} has no cores: nothing is said of neurons, memory and axons",)
         return Fit(chip=chip, problems=tuple(problems), assignment=None, notes=notes)
-    found = assign(clocked, chip, at_most=_FAR_TOO_MANY * chip.core.mesh.cores, progress=progress)
+    found = assign(on_clock, chip, at_most=_FAR_TOO_MANY * chip.core.mesh.cores, progress=progress)
     return Fit(chip=chip, problems=(*problems, *found.problems), assignment=found, notes=_notes(graph, chip))
 
 

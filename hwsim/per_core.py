@@ -5,7 +5,7 @@ from __future__ import annotations
 from spikegraph.export.chips import Chip
 from spikegraph.export.graph import Graph
 from spikegraph.export.mend import Rewrite
-from spikegraph.export.split import split_groups
+from spikegraph.export.split import said_of, split_groups
 from spikegraph.hwsim.placement import place
 
 
@@ -27,7 +27,7 @@ def split_over_cores(graph: Graph, chip: Chip) -> tuple[Graph, list[Rewrite]]:
         Rewrite(
             name="split over cores",
             where=name,
-            what=f"{len(of)} populations, {of[0].name} to {of[-1].name}",
+            what=said_of(of),
             same="s, u, v",
         )
         for name, of in parts.items()

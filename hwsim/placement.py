@@ -17,7 +17,7 @@ from spikegraph.export.chips import Chip
 from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import ChipError
 from spikegraph.export.graph import Graph
-from spikegraph.export.passes import pipelined
+from spikegraph.export.passes import clocked
 from spikegraph.hwsim.assignment import assign
 from spikegraph.hwsim.cuts import limits_of
 from spikegraph.hwsim.mesh import arranged, hops, in_order
@@ -155,8 +155,7 @@ def place(graph: Graph, chip: Chip, *, naive: bool = False) -> Placement:
     if chip.core is None:
         raise ChipError(f"chip {chip.name!r}", "has no cores to place on", "choose loihi1 or loihi2")
     require_legal(graph, chip)
-    if any(p.delay_steps == 0 for p in graph.projections.values()):
-        graph = pipelined(graph)
+    graph = clocked(graph)
     found = assign(graph, chip, naive=naive)
     if found.problems:
         first = found.problems[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,8 @@ from spikegraph.targets.cause import Cause, find_cause, makes
 from spikegraph.targets.fan_in import fan_in
 from spikegraph.targets.otherwise import computed, input_sums, parts_of, steps_between
 from spikegraph.targets.places import VARIABLES, Execution, reference
+
+OtherInputs = Callable[[], Mapping[str, Mapping[str, Array]]]  # what was done otherwise → input → raster
 
 _MOST_VALUES = 1 << 21  # of a population, in the samples that its cause is sought in
 _MOST_SAMPLES = 8
@@ -143,7 +145,7 @@ def explained(
     executions: tuple[Execution, Execution],
     names: tuple[str, str],
     rasters: Mapping[str, Array],
-    other_inputs: Mapping[str, Mapping[str, Array]] | None = None,
+    other_inputs: OtherInputs = dict,
 ) -> Difference:
     """Return a first difference with what reached the neuron, which execution departs from the law, and the cause.
 
@@ -154,8 +156,8 @@ def explained(
     executions, names : pairs
         The expected one and the other; what they are called.
     rasters : mapping of input → ndarray (T, B, *shape)
-    other_inputs : mapping of what → rasters, optional
-        See `find_cause`.
+    other_inputs : callable() → mapping of what → rasters, optional
+        See `find_cause`. Called only where a difference is found.
     """
     expected, got = executions
     first = replace(first, arrived=_arrived(first, program.graph, expected, got, rasters))
@@ -164,7 +166,7 @@ def explained(
     sources = {p.projection.source for p in population.incoming}
     unknown = [source for source in sources if _spikes(source, rasters, expected, got) is None]
     law_of_all = reference(program.graph, rasters) if unknown else {}
-    others = {what: _chosen(spikes, samples) for what, spikes in (other_inputs or {}).items()}
+    others = {what: _chosen(spikes, samples) for what, spikes in other_inputs().items()}
     for execution, name in ((got, names[1]), (expected, names[0])):
         every = {source: _spikes(source, rasters, execution, expected, got, law_of_all) for source in sources}
         spikes = _chosen({source: s for source, s in every.items() if s is not None}, samples)

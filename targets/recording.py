@@ -307,13 +307,13 @@ def _read_hdf5(file: Path) -> Recorded:
         read=lambda population, variable, first, last: samples_of(run.traces[population], variable, first, last),
         index=run.index,
         graph=run.graph,
-        data=" with noise on ".join(_said_of(run.provenance)),
+        data=_said_of(run.provenance),
     )
 
 
-def _said_of(provenance: Mapping[str, Any]) -> list[str]:
+def _said_of(provenance: Mapping[str, Any]) -> str:
     noise, data = provenance.get("noise"), str(provenance.get("data", ""))
-    return [f"{noise['kind']}:{noise['amount']}", data] if isinstance(noise, dict) else [data]
+    return f"{data} with noise {noise['kind']}:{noise['amount']}" if isinstance(noise, dict) else data
 
 
 def _slice(file: Path, where: str, first: int, last: int) -> Array:

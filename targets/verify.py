@@ -20,7 +20,7 @@ from spikegraph.export.hdf5 import graph_checksum
 from spikegraph.export.order import topological_order
 from spikegraph.hwsim.program import compile_program
 from spikegraph.hwsim.rasters import checked_samples
-from spikegraph.targets.difference import Difference, explained, first_difference
+from spikegraph.targets.difference import Difference, OtherInputs, explained, first_difference
 from spikegraph.targets.places import PLACES, VARIABLES, Execution, Place, native, reference
 from spikegraph.targets.recording import Recorded
 
@@ -151,7 +151,7 @@ def verify(
     *,
     to: tuple[str, Place] = ("reference", reference),
     unexplained: Collection[str] = (),
-    other_inputs: Mapping[str, Mapping[str, Array]] | None = None,
+    other_inputs: OtherInputs = dict,
 ) -> Verification:
     """Compare places with one place on the same input.
 
@@ -167,8 +167,9 @@ def verify(
         What they are compared with.
     unexplained : collection of str
         Places whose first difference is not explained: one was found before.
-    other_inputs : mapping of what → rasters, optional
-        What other ways to encode the same samples make; a hypothesis on the cause of a difference each.
+    other_inputs : callable() → mapping of what → rasters, optional
+        What other ways to encode the same samples make; a hypothesis on the cause of a difference each. Called only
+        where a difference is found.
 
     Raises
     ------

@@ -6,7 +6,6 @@ of summation rounds; states are wrapped and clipped only where they can leave th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, prod
 
@@ -15,9 +14,10 @@ import numpy as np
 from spikegraph.export import fixed
 from spikegraph.export.bounds import weighted_sum_bounds
 from spikegraph.export.connectivity import Array, Shape
-from spikegraph.export.errors import Problem, TargetError
+from spikegraph.export.errors import Problem, RefusalError
 from spikegraph.export.graph import Dense, Graph, OneToOne, Population, Projection, Sparse, SumPool2d, integer_array
 from spikegraph.export.onnx.nodes import DOUBLE, FLOAT, INT32, INT64
+from spikegraph.export.weights import common_twos
 
 _WHOLE_FLOAT, _WHOLE_DOUBLE = 1 << 24, 1 << 53
 _ROOM_32, _ROOM_64 = 1 << 31, 1 << 62
@@ -25,14 +25,10 @@ LARGEST_MATRIX = 1 << 28  # entries of a matrix that stands for stored synapses
 LARGEST_FILE = (1 << 31) - (1 << 24)  # bytes of constants; protobuf ends at 2^31
 
 
-class OnnxRefusalError(TargetError):
+class OnnxRefusalError(RefusalError):
     """A graph that an ONNX model cannot hold; carries every reason, not only the first."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(problems)
-        super().__init__(problems[0].where, problems[0].what, problems[0].remedy)
-        lines = "\n".join(f"  {problem}" for problem in self.problems)
-        self.args = (f"ONNX cannot hold this graph, {len(self.problems)} reason(s):\n{lines}",)
+    said = "ONNX cannot hold this graph"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -184,8 +180,7 @@ def _joined(p: Sparse, weight: Array, n_target: int) -> tuple[Array, Array]:
 
 def _without_twos(weight: Array) -> tuple[Array, int]:
     """Divide weights by the largest power of two that divides all; return them in the narrowest type, and its log."""
-    bits = int(np.bitwise_or.reduce(weight, axis=None))
-    twos = (bits & -bits).bit_length() - 1 if bits else 0
+    twos = common_twos(weight)
     return integer_array(weight >> twos, "weight"), twos
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,8 +130,7 @@ def verify(
         chosen = {name: _of_samples(place, batch) for name, place in places.items() if name not in whole.refusals}
         differ = [comparison.place for comparison in whole.comparisons if not comparison.identical]
         if chosen:
-            others = other_codes(graph, batch.x, batch.index) if batch.x is not None and batch.index is not None else {}
-            compared_to = (to, _of_samples(baseline, batch))
+            compared_to, others = (to, _of_samples(baseline, batch)), partial(_other_inputs, graph, batch)
             part = verify_places(graph, batch.rasters, chosen, to=compared_to, unexplained=differ, other_inputs=others)
             whole = part if batch.first == 0 else whole.then(part)
         if trained is not None:
@@ -152,6 +152,10 @@ def _place(graph: Graph, name: str, run: str | Path | None, option: str = "--aga
         remedy = f"choose among {', '.join(known)}, or name a file of a recorded run"
         raise OptionError(option, f"{name!r} is not known", remedy)
     return PLACES[name]
+
+
+def _other_inputs(graph: Graph, batch: _Batch) -> dict[str, dict[str, Array]]:
+    return {} if batch.x is None or batch.index is None else other_codes(graph, batch.x, batch.index)
 
 
 def _of_samples(place: Place, batch: _Batch) -> Place:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from math import prod
 
-from spikegraph.export.errors import Problem, TargetError
+from spikegraph.export.errors import Problem, RefusalError
 from spikegraph.export.graph import Graph
 
 MAX_WEIGHTS = 1 << 24  # stored, of all projections together: some 70 MB of C text
 MAX_SPIKES_KEPT = 1 << 28  # neurons and lines, each as often as steps of its spikes are kept: 32 MB
 
 
-class CRefusalError(TargetError):
+class CRefusalError(RefusalError):
     """A graph that the C target does not take; carries every reason, not only the first."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(problems)
-        super().__init__(problems[0].where, problems[0].what, problems[0].remedy)
-        lines = "\n".join(f"  {problem}" for problem in self.problems)
-        self.args = (f"C cannot hold this graph, {len(self.problems)} reason(s):\n{lines}",)
+    said = "C cannot hold this graph"
 
 
 def refusals(graph: Graph) -> list[Problem]:

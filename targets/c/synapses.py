@@ -14,6 +14,7 @@ import numpy as np
 
 from spikegraph.export.connectivity import Array, Shape
 from spikegraph.export.graph import Conv2d, Dense, OneToOne, Projection, Sparse, SumPool2d
+from spikegraph.export.weights import common_twos
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,7 +45,7 @@ class Synapses:
 
 def synapses_of(p: Projection, source: Shape, target: Shape) -> Synapses:
     """Lay out the weights of a projection between these shapes."""
-    twos = _common_twos(p.weight)
+    twos = common_twos(p.weight)
     twos = max(_twos_to_fit(p.weight, twos), min(twos, -p.weight_exp))
     exponent = p.weight_exp + twos
     common: dict[str, Any] = {"exponent": exponent, "divisor": 1 << twos}
@@ -62,12 +63,6 @@ def synapses_of(p: Projection, source: Shape, target: Shape) -> Synapses:
         grouped = weight.reshape(p.groups, -1, *weight.shape[1:])
         weight = np.moveaxis(grouped, 1, -1)
     return Synapses(kind="WINDOW", weight=_narrow(weight), fields=fields, offsets=offsets, **common)
-
-
-def _common_twos(weight: Array) -> int:
-    """Return by how many twos every weight can be divided; none where all are zero."""
-    bits = int(np.bitwise_or.reduce(weight, axis=None)) if weight.size else 0
-    return (bits & -bits).bit_length() - 1 if bits else 0
 
 
 def _twos_to_fit(weight: Array, twos: int) -> int:

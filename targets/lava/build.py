@@ -12,7 +12,7 @@ T + depth steps, and all is cleared between.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ import networkx as nx
 from spikegraph.export.bounds import bounds
 from spikegraph.export.check import require_legal
 from spikegraph.export.connectivity import Array
-from spikegraph.export.errors import GraphError, Problem, TargetError
+from spikegraph.export.errors import GraphError, RefusalError
 from spikegraph.export.graph import Graph, Input
 from spikegraph.export.hdf5 import graph_checksum
 from spikegraph.export.passes import pipelined
@@ -31,14 +31,10 @@ from spikegraph.targets.lava.planned import Planned
 from spikegraph.targets.lava.synapses import planned_synapses
 
 
-class LavaRefusalError(TargetError):
+class LavaRefusalError(RefusalError):
     """A graph that no network of Lava's can run; carries every reason, not only the first."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(problems)
-        super().__init__(problems[0].where, problems[0].what, problems[0].remedy)
-        lines = "\n".join(f"  {problem}" for problem in self.problems)
-        self.args = (f"Lava cannot run this graph, {len(self.problems)} reason(s):\n{lines}",)
+    said = "Lava cannot run this graph"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -221,7 +221,9 @@ def test_other_spikes_at_the_input() -> None:
     ones = lambda graph, rasters: reference(graph, {"x": (rasters["x"] != 0).astype(np.int16)})  # noqa: E731
     assert found(graph, rasters, ones).cause.what == "each spike counts as 1"
     other = {"x": np.roll(rasters["x"], 1, axis=2)}
-    first = found(graph, rasters, lambda graph, _: reference(graph, other), other_inputs={"lines are moved": other})
+    first = found(
+        graph, rasters, lambda graph, _: reference(graph, other), other_inputs=lambda: {"lines are moved": other}
+    )
     assert (first.cause.kind, first.cause.what) == ("input coding", "lines are moved")
 
 
