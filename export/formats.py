@@ -34,7 +34,8 @@ def _load_hdf5(path: Path, _: Assumptions) -> tuple[AnyGraph, LossReport]:
     return load_graph(path), LossReport(step=f"read {path.name}")
 
 
-FORMATS = {".h5": Format(save=_save_hdf5, load=_load_hdf5)}
+OWN = ".h5"
+FORMATS = {OWN: Format(save=_save_hdf5, load=_load_hdf5)}
 
 
 def save(graph: AnyGraph, path: str | os.PathLike[str], assumed: Assumptions = NOTHING_ASSUMED) -> LossReport:
@@ -64,6 +65,12 @@ def load_integer(path: str | os.PathLike[str]) -> Graph:
 def require_known(path: str | os.PathLike[str]) -> None:
     """Raise `OptionError` for a suffix that no format has."""
     _format(path)
+
+
+def require_own(path: str | os.PathLike[str]) -> None:
+    """Raise `OptionError` for any suffix but spikegraph's own: of what other formats lose, `convert` tells."""
+    if Path(path).suffix.lower() != OWN:
+        raise OptionError(str(path), f"is not a {OWN} file", f"write {OWN}, then spikegraph convert")
 
 
 def _format(path: str | os.PathLike[str]) -> Format:

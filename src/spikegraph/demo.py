@@ -46,7 +46,7 @@ def run_demo(out: Path, *, recipe: str, lava_samples: int, progress: Progress) -
     )
     _, quantization = timed(
         "export",
-        lambda: stages.export(out / "run", graph),
+        lambda: stages.export(out / "run", graph).integers,
         lambda r: f"{graph.name} for {r[1].chip}: {sum(p.weight.size for p in r[0].projections.values()):,} weights",
     )
     checked = timed(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from spikegraph.export.container import container_kind
 from spikegraph.export.errors import FileFormatError, OptionError
-from spikegraph.export.formats import FORMATS
+from spikegraph.export.formats import FORMATS, OWN
 
 
 def require_place_for(out: str | Path | None, *kinds: str, not_of: Sequence[str | Path] = ()) -> None:
@@ -19,7 +19,7 @@ def require_place_for(out: str | Path | None, *kinds: str, not_of: Sequence[str 
         raise OptionError(str(out), "is what is read, and would be replaced", "name another file")
     if not path.parent.is_dir():
         raise OptionError(str(out), f"there is no folder {path.parent}", "make the folder, or name another file")
-    if not path.is_file() or path.stat().st_size == 0 or path.suffix.lower() in FORMATS.keys() - {".h5"}:
+    if not path.is_file() or path.stat().st_size == 0 or path.suffix.lower() in FORMATS.keys() - {OWN}:
         return  # files of other formats do not say what they are: they are replaced
     try:
         found = container_kind(path)

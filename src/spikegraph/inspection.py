@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from spikegraph.export.connectivity import Array
-from spikegraph.export.formats import load_integer
+from spikegraph.export.float_graph import FloatGraph
+from spikegraph.export.formats import load
+from spikegraph.export.graph import Population, Projection
 from spikegraph.export.hdf5 import graph_checksum
 from spikegraph.export.order import depths
 
+_FLOAT_PARAMETERS = ("tau_syn", "tau_mem", "v_threshold", "bias")
+
 
 def inspect(path: str | Path) -> dict[str, Any]:
-    """Describe a graph file as plain JSON: populations, projections, bits, ranges, delays, provenance."""
-    graph = load_integer(path)
+    """Describe a graph file as plain JSON: populations, projections, bits, ranges, delays, provenance.
+
+    Of a float graph: its dt, and the ranges of its numbers.
+    """
+    graph = load(path)
     depth = depths(graph)
+    floats = isinstance(graph, FloatGraph)
     return {
         "file": str(path),
+        "kind": "float-graph" if floats else "graph",
+        **({"dt": graph.dt} if isinstance(graph, FloatGraph) else {}),
         "content": graph_checksum(graph),
         "n_steps": graph.n_steps,
         "inputs": {
@@ -32,7 +42,10 @@ def inspect(path: str | Path) -> dict[str, Any]:
                 "reset": node.reset,
                 "refractory_steps": node.refractory_steps,
                 "max_spikes": node.max_spikes,
-                **{parameter: _range(getattr(node, parameter)) for parameter in node.PARAMETERS},
+                **{
+                    parameter: _range(np.asarray(getattr(node, parameter)))
+                    for parameter in (node.PARAMETERS if isinstance(node, Population) else _FLOAT_PARAMETERS)
+                },
             }
             for name, node in graph.populations.items()
         },
@@ -45,9 +58,7 @@ def inspect(path: str | Path) -> dict[str, Any]:
                 "weights": int(p.weight.size),
                 "nonzero": int((p.weight != 0).sum()),
                 "weight": _range(p.weight),
-                "step": _step(p.weight),
-                "bits": _bits(p.weight),
-                "weight_exp": p.weight_exp,
+                **(_integers(p) if isinstance(p, get_args(Projection)) else {}),
                 "delay_steps": p.delay_steps,
             }
             for name, p in graph.projections.items()
@@ -59,8 +70,12 @@ def inspect(path: str | Path) -> dict[str, Any]:
     }
 
 
-def _range(array: Array) -> list[int]:
-    return [int(array.min()), int(array.max())] if array.size else [0, 0]
+def _integers(p: Projection) -> dict[str, int]:
+    return {"step": _step(p.weight), "bits": _bits(p.weight), "weight_exp": p.weight_exp}
+
+
+def _range(array: Array) -> list[Any]:
+    return [array.min().item(), array.max().item()] if array.size else [0, 0]
 
 
 def _step(weight: Array) -> int:

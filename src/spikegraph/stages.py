@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,7 @@ from spikegraph.export.formats import load_integer
 from spikegraph.export.graph import Graph
 from spikegraph.export.join import join as join_graphs
 from spikegraph.export.mend import Rewrite, mend
-from spikegraph.export.quantize import FEW_BITS, QuantizationReport, quantize, weight_bits_of
+from spikegraph.exporting import export
 from spikegraph.fit_report import CheckReport
 from spikegraph.hwsim.compare import compare_additions
 from spikegraph.hwsim.cost import Cost, cost_of
@@ -49,13 +48,8 @@ from spikegraph.trainer.data import Split, load_data, load_split, parse_noise
 if TYPE_CHECKING:
     from spikegraph.export.connectivity import Array
 
-__all__ = [
-    "convert",
-    "diff",
-    "inspect",
-    "load_integer",
-    "verify",
-]  # from elsewhere, for those who take the stages from here
+# From elsewhere, for those who take the stages from here.
+__all__ = ["convert", "diff", "export", "inspect", "load_integer", "verify"]
 
 
 def train(
@@ -108,73 +102,6 @@ def is_started(folder: str | Path) -> bool:
     return (Path(folder) / CHECKPOINT).exists()
 
 
-def export(
-    run: str | Path,
-    out: str | Path,
-    *,
-    chip: str | None = None,
-    weight_bits: int | None = None,
-    fit_clip: bool | None = None,
-) -> tuple[Graph, QuantizationReport]:
-    """Quantize the network of a training run and write its graph to `out`.
-
-    Parameters
-    ----------
-    run : path
-        Folder of `train`.
-    out : path
-        Graph file; the suffix chooses the format.
-    chip : str, optional
-        Chip to quantize for; by default the one it was trained for, or Loihi 1 if it was trained in floats.
-    weight_bits : int, optional
-        For the chip "generic".
-    fit_clip : bool, optional
-        Clip weights where that makes their error least; by default for weights of up to 4 bits, unless the network was
-        trained with these very weights.
-    """
-    from spikegraph.trainer.checkpoint import read_progress
-    from spikegraph.trainer.loop import CHECKPOINT, input_coding, load_run
-    from spikegraph.trainer.method import lower_network, readout_of
-    from spikegraph.trainer.stopping import is_over
-
-    formats.require_known(out)
-    require_place_for(out, "graph", "float-graph")
-    folder = Path(run)
-    recipe, network = load_run(folder)
-    history = read_progress(folder / CHECKPOINT)["history"]
-    trained_for = recipe.quantization
-    trained_weights = (trained_for.chip, trained_for.weight_bits)
-    if chip is None and trained_for.chip != "none":
-        chip, weight_bits = trained_for.chip, weight_bits or trained_for.weight_bits
-    onto = load_chip(chip or "loihi1", weight_bits=weight_bits)
-    if fit_clip is None:
-        fit_clip = weight_bits_of(onto) <= FEW_BITS and trained_weights != (chip, weight_bits)
-    provenance = {
-        "made_by": f"spikegraph {__version__}",
-        "recipe": recipe.to_toml(),
-        "seed": recipe.training.seed,
-        "data": f"{recipe.data.set}:train",
-        "run": str(folder.resolve()),
-        "epochs": len(history),
-        "epochs_planned": recipe.training.epochs,
-        "training_is_over": is_over(recipe.training, history),
-        "checkpoint_sha256": sha256((folder / CHECKPOINT).read_bytes()).hexdigest(),
-        "trained_for": trained_for.chip,
-        "fit_clip": fit_clip,
-    }
-    network.compute_in(onto)  # clips of weights that were trained for another chip are left out
-    float_graph = lower_network(
-        network,
-        n_steps=recipe.coding.n_steps,
-        coding=input_coding(recipe),
-        readout=readout_of(recipe),
-        provenance=provenance,
-    )
-    graph, report = quantize(float_graph, onto, fit_clip=fit_clip)
-    formats.save(graph, out)
-    return graph, report
-
-
 def join(
     paths: Sequence[str | Path], out: str | Path, *, weights: Sequence[int] = (), names: Sequence[str] = ()
 ) -> Graph:
@@ -191,6 +118,7 @@ def join(
     names : sequence of str, optional
         One for each file, put before the names of its nodes; by default those of the files, without suffix.
     """
+    formats.require_own(out)
     require_place_for(out, "graph", not_of=paths)
     graph = join_graphs([load_integer(path) for path in paths], names or [Path(p).stem for p in paths], weights=weights)
     formats.save(graph, out)
@@ -243,6 +171,8 @@ def check(
         raise OptionError("--weight-bits", "is of the chip generic, and none is named", "add --chip generic")
     if samples is not None and data is None:
         raise OptionError("--samples", "is for a run, and no data is named", "add --data, such as digits:test")
+    if out is not None:
+        formats.require_own(out)
     require_place_for(out, "graph", not_of=[path])
     profile = load_chip(chip, weight_bits=weight_bits) if chip else None
     split = load_split(data, data_dir, samples) if data else None

@@ -19,7 +19,9 @@ from spikegraph.cli.output import (
     table,
     weight_bits,
 )
+from spikegraph.cli.reports import print_losses, print_quantization
 from spikegraph.export.errors import OptionError
+from spikegraph.export.graph import Population
 from spikegraph.export.hdf5 import graph_checksum
 from spikegraph.fit_report import CheckReport
 
@@ -30,7 +32,8 @@ _CHECK_LOG_EVERY_S = 2
 @click.argument("run", type=PATH)
 @click.option("-o", "--out", required=True, type=PATH, help="Graph file, such as net.h5.")
 @click.option(
-    "--chip", help="Chip to quantize for; by default the one that it was trained for, or loihi1 if in floats."
+    "--chip",
+    help="Chip to quantize for; by default the one that it was trained for, or loihi1. none: floats.",
 )
 @weight_bits
 @click.option(
@@ -41,45 +44,21 @@ _CHECK_LOG_EVERY_S = 2
 )
 @json_option
 def export(run: Path, out: Path, as_json: bool, **options: Any) -> None:
-    """Quantize the network of a training RUN and write its spike graph."""
+    """Quantize the network of a training RUN and write its spike graph; with --chip none in floats."""
     with MESSAGES.status(f"export {run}"):
-        graph, report = stages.export(run, out, **options)
-    if not graph.provenance["training_is_over"]:
-        done = f"{graph.provenance['epochs']} of {graph.provenance['epochs_planned']} epochs"
-        MESSAGES.print(f"note: {run} was stopped after {done}; `spikegraph train --resume` goes on")
+        done = stages.export(run, out, **options)
+    provenance = done.graph.provenance
+    if not provenance["training_is_over"]:
+        epochs = f"{provenance['epochs']} of {provenance['epochs_planned']} epochs"
+        MESSAGES.print(f"note: {run} was stopped after {epochs}; `spikegraph train --resume` goes on")
     if as_json:
-        print_json(report.to_json())
+        print_json(done.quantization.to_json() if done.quantization else {"writing": done.writing.to_json()})
         return
-    click.echo(f"{out}: quantized for {report.chip}")
-    table(
-        ["projection", "scale", "exponent", "clip", "largest error", "RMS error", "clipped"],
-        [
-            [
-                name,
-                f"{p.scale:.3g}",
-                str(p.weight_exp),
-                "none" if p.clip is None else f"{p.clip:.3g}",
-                f"{p.largest_error:.2g}",
-                f"{p.rms_error:.2g}",
-                f"{p.clipped_share:.2%}",
-            ]
-            for name, p in report.projections.items()
-        ],
-    )
-    table(
-        ["population", "threshold error", "bias error", "decay_u error", "decay_v error", "rewritten"],
-        [
-            [
-                name,
-                f"{p.threshold_error:.2%}",
-                f"{p.bias_error:.2%}",
-                f"{p.decay_u_error:.1g}",
-                f"{p.decay_v_error:.1g}",
-                p.rewrite or "nothing",
-            ]
-            for name, p in report.populations.items()
-        ],
-    )
+    if done.writing.facts or done.writing.losses:
+        print_losses(done.writing)
+    click.echo(f"{out}: quantized for {done.quantization.chip}" if done.quantization else f"{out}: a float graph")
+    if done.quantization is not None:
+        print_quantization(done.quantization)
 
 
 @click.command()
@@ -121,28 +100,33 @@ def inspect(graph: Path, as_json: bool) -> None:
     def words(value: Any) -> str:
         return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
-    def span(low_high: list[int]) -> str:
-        return str(low_high[0]) if low_high[0] == low_high[1] else f"{low_high[0]}…{low_high[1]}"
+    def span(low_high: list[Any]) -> str:
+        low, high = (f"{end:.4g}" if isinstance(end, float) else str(end) for end in low_high)
+        return low if low_high[0] == low_high[1] else f"{low}…{high}"
 
-    click.echo(f"{graph}: {found['n_steps']} steps, content {found['content'][:16]}")
+    floats = found["kind"] == "float-graph"
+    steps = f"{found['n_steps']} steps" + (f" of {found['dt']:g} s, floats" if floats else "")
+    click.echo(f"{graph}: {steps}, content {found['content'][:16]}")
     for kind in ("coding", "readout"):
         if found[kind]:
             said = {key: value for key, value in found[kind].items() if value != ()}
             click.echo(f"{kind}: " + ", ".join(f"{key} {words(value)}" for key, value in said.items()))
+    parameters = ["tau_syn", "tau_mem", "v_threshold", "bias"] if floats else list(Population.PARAMETERS)
+    numbers = [] if floats else ["step", "bits", "weight_exp"]
     table(
-        ["population", "shape", "depth", "decay_u", "decay_v", "threshold_mant", "bias_mant", "bias_exp", "reset"],
+        ["population", "shape", "depth", *parameters, "reset"],
         [
             [name, "×".join(map(str, p["shape"])), str(p["depth"])]
-            + [span(p[key]) for key in ("decay_u", "decay_v", "threshold_mant", "bias_mant", "bias_exp")]
+            + [span(p[key]) for key in parameters]
             + [p["reset"]]
             for name, p in found["populations"].items()
         ],
     )
     table(
-        ["projection", "kind", "weights", "nonzero", "range", "step", "bits", "exponent", "delay"],
+        ["projection", "kind", "weights", "nonzero", "range", *numbers, "delay"],
         [
             [f"{p['source']} → {p['target']}", p["kind"], f"{p['weights']:,}", f"{p['nonzero']:,}", span(p["weight"])]
-            + [str(p[key]) for key in ("step", "bits", "weight_exp", "delay_steps")]
+            + [str(p[key]) for key in (*numbers, "delay_steps")]
             for p in found["projections"].values()
         ],
     )

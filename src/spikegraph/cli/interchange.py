@@ -11,12 +11,12 @@ import click
 
 from spikegraph import stages
 from spikegraph.cli.output import PATH, json_option, print_json, showing_progress, table, weight_bits
+from spikegraph.cli.reports import print_losses, print_quantization
 from spikegraph.conversion import Conversion
 from spikegraph.export.assumptions import Assumptions
 from spikegraph.export.coding import CodingKind, InputCoding, ReadoutKind
 from spikegraph.export.errors import OptionError
 from spikegraph.export.formats import FORMATS
-from spikegraph.export.loss import LossReport
 
 _ASSUMED = ("dt", "convention", "n_steps", "max_value")
 
@@ -66,24 +66,15 @@ convert.help = f"{convert.help}\n\nFormats: {', '.join(FORMATS)}."
 
 
 def _print_conversion(out: Path, done: Conversion) -> None:
-    for report in (done.reading, done.writing):
-        _print_losses(report)
+    print_losses(done.reading)
     if done.quantization is not None:
-        click.echo(f"quantized for {done.quantization.chip}; `spikegraph convert --json` has every error")
+        click.echo(f"quantized for {done.quantization.chip}")
+        print_quantization(done.quantization)
+    print_losses(done.writing)
     if done.written:
         click.echo(f"{out}: written")
     else:
         click.echo(f"{out}: nothing written, because something would be lost, and --strict was said")
-
-
-def _print_losses(report: LossReport) -> None:
-    for fact in report.facts:
-        click.echo(f"{report.step}: {fact}")
-    if report.losses:
-        rows = [[loss.node, loss.attribute, loss.effect, loss.what] for loss in report.losses]
-        table([report.step, "attribute", "effect on spikes", "what became of it"], rows, words=4)
-    else:
-        click.echo(f"{report.step}: nothing lost")
 
 
 @click.command()

@@ -140,7 +140,7 @@ def sweep(
             progress=lambda what, done, total: progress(f"{setting.name}: {what}", done, total),
             test=False,
         )
-        return stages.export(point, point / "net.h5")[0]
+        return stages.export(point, point / "net.h5").integers[0]
 
     def evaluated(setting: Setting) -> dict[str, Any]:
         of = recipes[setting]
@@ -186,7 +186,8 @@ def sweep_trained(
     def quantized(setting: Setting) -> Graph:
         (folder / setting.name).mkdir(parents=True, exist_ok=True)
         chip = None if setting.bits is None else "generic"
-        graph, _ = stages.export(trained, folder / setting.name / "net.h5", chip=chip, weight_bits=setting.bits)
+        net = folder / setting.name / "net.h5"
+        graph, _ = stages.export(trained, net, chip=chip, weight_bits=setting.bits).integers
         return graph if setting.n_steps is None else replace(graph, n_steps=setting.n_steps)
 
     def evaluated(setting: Setting) -> dict[str, Any]:
