@@ -42,9 +42,14 @@ def _pieces(n: int) -> Iterator[slice]:
     return (slice(start, min(start + _PIECE, n)) for start in range(0, n, _PIECE))
 
 
-def _exact_matmul(a: Array, b: Array) -> Array:
+def _wide(weight: Array) -> type[np.float64 | np.int64]:
+    """Return the type in which weights are added up: exact for integers."""
+    return np.float64 if weight.dtype.kind == "f" else np.int64
+
+
+def _matmul(s: Array, weight: Array) -> Array:
     # Products of integers below 2^53 are exact in float64, and BLAS multiplies float64 far faster than int64.
-    return np.asarray(a.astype(np.float64) @ b.astype(np.float64)).astype(np.int64)
+    return np.asarray(s.astype(np.float64) @ weight.astype(np.float64)).astype(_wide(weight), copy=False)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,7 +76,7 @@ class Connectivity(ABC):
 
     @abstractmethod
     def weighted_sum(self, weight: Array, s: Array, target: Shape) -> Array:
-        """Return weight · s for integer spikes `s` (B, *source) as int64 (B, *target)."""
+        """Return weight · s for integer spikes `s` (B, *source): (B, *target), int64 or for float weights float64."""
 
     @abstractmethod
     def fan_out(self, counted: Array, source: Shape, target: Shape) -> Array:
@@ -123,7 +128,7 @@ class DenseConnectivity(Connectivity):
         return None if self.weight.shape == expected else f"weight has shape {self.weight.shape}, expected {expected}"
 
     def weighted_sum(self, weight: Array, s: Array, target: Shape) -> Array:
-        return _exact_matmul(s.reshape(len(s), -1), weight.T).reshape(len(s), *target)
+        return _matmul(s.reshape(len(s), -1), weight.T).reshape(len(s), *target)
 
     def fan_out(self, counted: Array, source: Shape, target: Shape) -> Array:
         return np.asarray((counted != 0).sum(axis=0, dtype=np.int64)).reshape(source)
@@ -235,7 +240,7 @@ class Conv2dConnectivity(Connectivity):
         return _window_problem(self._window(), source, target, out_channels)
 
     def weighted_sum(self, weight: Array, s: Array, target: Shape) -> Array:
-        x = np.zeros((len(s), *target), np.int64)
+        x = np.zeros((len(s), *target), _wide(weight))
         per_in, per_out = weight.shape[1], weight.shape[0] // self.groups
         for row, column, source_slices, target_slices in self._window().taps(s.shape[2:], target[1:]):
             for group in range(self.groups):
@@ -244,7 +249,7 @@ class Conv2dConnectivity(Connectivity):
                     slice(group * per_in, (group + 1) * per_in),
                 )
                 patch = s[:, out_of][source_slices]
-                taps = _exact_matmul(np.moveaxis(patch, 1, -1), weight[into, :, row, column].T)
+                taps = _matmul(np.moveaxis(patch, 1, -1), weight[into, :, row, column].T)
                 x[:, into][target_slices] += np.moveaxis(taps, -1, 1)
         return x
 
@@ -306,7 +311,7 @@ class SumPool2dConnectivity(Connectivity):
         x = np.zeros((len(s), *target), np.int64)
         for _, _, source_slices, target_slices in self._window().taps(s.shape[2:], target[1:]):
             x[target_slices] += s[source_slices]
-        return np.asarray(x * weight.astype(np.int64))
+        return np.asarray(x * weight.astype(_wide(weight)))
 
     def fan_out(self, counted: Array, source: Shape, target: Shape) -> Array:
         counts = np.zeros(source, np.int64)
@@ -371,7 +376,7 @@ class SparseConnectivity(Connectivity):
         return None
 
     def weighted_sum(self, weight: Array, s: Array, target: Shape) -> Array:
-        matrix = csr_array((weight.astype(np.int64), self.indices, self.indptr), shape=(s[0].size, prod(target)))
+        matrix = csr_array((weight.astype(_wide(weight)), self.indices, self.indptr), shape=(s[0].size, prod(target)))
         return np.asarray(s.reshape(len(s), -1).astype(np.int64) @ matrix).reshape(len(s), *target)
 
     def fan_out(self, counted: Array, source: Shape, target: Shape) -> Array:
@@ -420,7 +425,7 @@ class OneToOneConnectivity(Connectivity):
         return None
 
     def weighted_sum(self, weight: Array, s: Array, target: Shape) -> Array:
-        return s.astype(np.int64) * per_neuron(weight.astype(np.int64), target)
+        return s.astype(np.int64) * per_neuron(weight.astype(_wide(weight)), target)
 
     def fan_out(self, counted: Array, source: Shape, target: Shape) -> Array:
         return per_neuron((counted != 0).astype(np.int64), source)

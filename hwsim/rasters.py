@@ -9,18 +9,19 @@ import numpy as np
 from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import DataError
 from spikegraph.export.events import Events
+from spikegraph.export.float_graph import FloatGraph
 from spikegraph.export.graph import Graph, Input
 
 Spikes = Array | Events
 _REMEDY = "give one integer array (n_steps, samples, *shape), or Events, for each input"
 
 
-def checked_samples(graph: Graph, inputs: Mapping[str, Spikes]) -> int:
+def checked_samples(graph: Graph | FloatGraph, inputs: Mapping[str, Spikes]) -> int:
     """Return the number of samples, which may be 0, in the spikes of a graph's inputs.
 
     Parameters
     ----------
-    graph : Graph
+    graph : Graph or FloatGraph
     inputs : mapping of input name → ndarray of int (T, B, *shape) or Events
 
     Raises

@@ -17,6 +17,8 @@ VARIABLES = ("x", "u", "v", "s", "v_before_reset")
 class Trace:
     """One population over the window, in its own time (step 0 is where its sample starts): arrays (T, B, *shape).
 
+    Types are those of integer graphs; in a float graph x, u and v are floats.
+
     Parameters
     ----------
     x : ndarray of int64

@@ -10,21 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from spikegraph.export.coding import InputCoding
+from spikegraph.export.coding import Decision, InputCoding, Readout
 from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import GraphError, OptionError, Problem
+from spikegraph.export.float_graph import FloatGraph
 from spikegraph.export.graph import Graph
 from spikegraph.export.hdf5 import graph_checksum
 from spikegraph.export.order import depths
 from spikegraph.export.recordings import Recordings
 from spikegraph.hwsim.core_counts import CoreCounts
 from spikegraph.hwsim.counts import UNTIL, Counts, Until
+from spikegraph.hwsim.float_engine import run_float
 from spikegraph.hwsim.native import run_native
 from spikegraph.hwsim.placement import Placement
 from spikegraph.hwsim.program import Program, compile_program
 from spikegraph.hwsim.rasters import Spikes, raster_of
 from spikegraph.hwsim.reference import run_reference
-from spikegraph.hwsim.result import VARIABLES, BatchResult
+from spikegraph.hwsim.result import VARIABLES, BatchResult, Trace
 from spikegraph.hwsim.run import Run
 from spikegraph.hwsim.run_file import RunFile
 from spikegraph.hwsim.tally import CORE_QUANTITIES, kind_of, tally_of
@@ -39,12 +41,12 @@ BATCH_BYTES = 64 << 20
 _TRACE_BYTES = 21  # of one neuron in one step: x 8, u, v and v_before_reset 4 each, s 1
 
 
-def rasters_of(graph: Graph, x: Samples, index: Array) -> dict[str, Array]:
+def rasters_of(graph: Graph | FloatGraph, x: Samples, index: Array) -> dict[str, Array]:
     """Encode samples as the graph says.
 
     Parameters
     ----------
-    graph : Graph
+    graph : Graph or FloatGraph
         With one input and a coding.
     x : ndarray of float32 (B, *input shape), 0…1, or Recordings of that shape
     index : ndarray of int (B,)
@@ -58,7 +60,7 @@ def rasters_of(graph: Graph, x: Samples, index: Array) -> dict[str, Array]:
     return {name: coding.encode(x, index, graph.n_steps)}
 
 
-def _coded_input(graph: Graph) -> tuple[InputCoding, str]:
+def _coded_input(graph: Graph | FloatGraph) -> tuple[InputCoding, str]:
     if graph.coding is None or len(graph.inputs) != 1:
         what = f"has {'no coding' if graph.coding is None else f'{len(graph.inputs)} inputs'}"
         problem = Problem(where="graph", what=what, remedy="run it on rasters of its inputs from Python instead")
@@ -67,7 +69,10 @@ def _coded_input(graph: Graph) -> tuple[InputCoding, str]:
 
 
 def samples_per_batch(
-    graph: Graph, record: Collection[str] = (), engine: str = "native", placement: Placement | None = None
+    graph: Graph | FloatGraph,
+    record: Collection[str] = (),
+    engine: str = "native",
+    placement: Placement | None = None,
 ) -> int:
     """Return how many samples to run at once, so that a batch's spikes, counts and traces fit in `BATCH_BYTES`.
 
@@ -79,7 +84,7 @@ def samples_per_batch(
         n_counts += 2 * len(CORE_QUANTITIES) * placement.n_cores
     per_step = 8 * n_counts + sum((2 if node.graded else 1) * node.n for node in graph.inputs.values())
     per_step += _TRACE_BYTES * sum(graph.populations[name].n for name in kept)
-    if engine == "reference":
+    if engine == "reference" or isinstance(graph, FloatGraph):
         per_step += 8 * sum(node.n for nodes in (graph.inputs, graph.populations) for node in nodes.values())
     return min(max(BATCH_BYTES // (graph.n_steps * per_step), 1), MOST_SAMPLES)
 
@@ -168,20 +173,13 @@ def _batch(
     (x, label, index), graph = batch, program.graph
     run_batch = _STOPPING.get(engine, ENGINES[engine]) if until == "decision" else ENGINES[engine]
     coding, name = _coded_input(graph)
-    if graph.readout is None:
-        problem = Problem(where="graph", what="has no readout", remedy="say how its output becomes a decision")
-        raise GraphError([problem])
+    _readout(graph)  # before anything runs
     spikes = coding.spikes(x, index, graph.n_steps)
     if corrupt is not None:
         spikes = corrupt(raster_of(spikes), index)
     result = run_batch(program, {name: spikes}, record)
-    tapped = [result.traces[name] for name in _read(graph)]
-    n_steps, n_samples = tapped[0].s.shape[:2]
-    s, v = (
-        [a.reshape(n_steps, n_samples, -1) for a in arrays]
-        for arrays in ([trace.s for trace in tapped], [trace.v_before_reset for trace in tapped])
-    )
-    decision = graph.readout.decide(s, v)
+    n_steps = graph.n_steps
+    s, decision = _decided(graph, result.traces)
     output, depth = _deepest(graph)
     spikes_each = [one.sum(axis=0, dtype=np.int64) for one in s] if until == "window" else []
     return Run(
@@ -206,7 +204,65 @@ def _batch(
     )
 
 
-def _read(graph: Graph) -> list[str]:
+def _readout(graph: Graph | FloatGraph) -> Readout:
+    if graph.readout is None:
+        problem = Problem(where="graph", what="has no readout", remedy="say how its output becomes a decision")
+        raise GraphError([problem])
+    return graph.readout
+
+
+def _decided(graph: Graph | FloatGraph, traces: Mapping[str, Trace]) -> tuple[list[Array], Decision]:
+    """Return the spikes (T, B, n) of each output that is read, and what is decided from them."""
+    tapped = [traces[name] for name in _read(graph)]
+    n_steps, n_samples = tapped[0].s.shape[:2]
+    s, v = (
+        [a.reshape(n_steps, n_samples, -1) for a in arrays]
+        for arrays in ([trace.s for trace in tapped], [trace.v_before_reset for trace in tapped])
+    )
+    return s, _readout(graph).decide(s, v)
+
+
+def decide(graph: Graph | FloatGraph, rasters: Mapping[str, Spikes]) -> Decision:
+    """Run a batch and decide; an integer graph in the native engine, a float graph in the float engine.
+
+    Parameters
+    ----------
+    graph : Graph or FloatGraph
+        With a readout.
+    rasters : mapping of input → ndarray of int (T, B, *shape) or Events
+
+    Raises
+    ------
+    GraphError
+        The graph is not legal, or has no readout.
+    DataError
+        The spikes do not fit it.
+    """
+    _readout(graph)
+    if isinstance(graph, FloatGraph):
+        return _decided(graph, run_float(graph, rasters).traces)[1]
+    return _decided(graph, run_native(compile_program(graph), rasters).traces)[1]
+
+
+def count_right(graph: Graph | FloatGraph, samples: Iterable[tuple[Samples, Array, Array]]) -> tuple[int, int]:
+    """Return how many samples are decided rightly, and how many there are.
+
+    Parameters
+    ----------
+    graph : Graph or FloatGraph
+        With a coding and a readout.
+    samples : iterable of (x, label, index)
+        As of `simulate`.
+    """
+    coding, name = _coded_input(graph)
+    n_right = n_samples = 0
+    for x, label, index in samples:
+        right = decide(graph, {name: coding.spikes(x, index, graph.n_steps)}).correct(label)
+        n_right, n_samples = n_right + int(right.sum()), n_samples + len(right)
+    return n_right, n_samples
+
+
+def _read(graph: Graph | FloatGraph) -> list[str]:
     """Return the populations that are read."""
     return [graph.outputs[name].population for name in graph.readout.outputs] if graph.readout else []
 
