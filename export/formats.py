@@ -34,8 +34,23 @@ def _load_hdf5(path: Path, _: Assumptions) -> tuple[AnyGraph, LossReport]:
     return load_graph(path), LossReport(step=f"read {path.name}")
 
 
+def _save_netx(graph: AnyGraph, path: Path, assumed: Assumptions) -> LossReport:
+    from spikegraph.export.netx import save_netx
+
+    return save_netx(graph, path, assumed)
+
+
+def _load_netx(path: Path, assumed: Assumptions) -> tuple[AnyGraph, LossReport]:
+    from spikegraph.export.netx import load_netx
+
+    return load_netx(path, assumed)
+
+
 OWN = ".h5"
-FORMATS = {OWN: Format(save=_save_hdf5, load=_load_hdf5)}
+FORMATS = {
+    OWN: Format(save=_save_hdf5, load=_load_hdf5),
+    ".net": Format(save=_save_netx, load=_load_netx),
+}
 
 
 def save(graph: AnyGraph, path: str | os.PathLike[str], assumed: Assumptions = NOTHING_ASSUMED) -> LossReport:
