@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spikegraph.export.assumptions import NOTHING_ASSUMED, Assumptions
+from spikegraph.export.container import container_kind
 from spikegraph.export.errors import FileFormatError, OptionError
 from spikegraph.export.float_graph import FloatGraph
 from spikegraph.export.graph import Graph
@@ -75,6 +76,13 @@ def load_integer(path: str | os.PathLike[str]) -> Graph:
         what, remedy = "is a float graph, expected an integer graph", "quantize it first: spikegraph convert --chip"
         raise FileFormatError(str(path), what, remedy)
     return graph
+
+
+def is_float(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file holds a float graph; raises as `load` does."""
+    if Path(path).suffix.lower() == OWN:
+        return container_kind(path) == "float-graph"
+    return isinstance(load(path), FloatGraph)
 
 
 def require_known(path: str | os.PathLike[str]) -> None:

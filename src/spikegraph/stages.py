@@ -20,7 +20,7 @@ from spikegraph.export.bounds import bounds
 from spikegraph.export.check import problems
 from spikegraph.export.chips import load_chip
 from spikegraph.export.errors import GraphError, OptionError
-from spikegraph.export.formats import load_integer
+from spikegraph.export.formats import AnyGraph, load, load_integer
 from spikegraph.export.graph import Graph
 from spikegraph.export.join import join as join_graphs
 from spikegraph.export.mend import Rewrite, mend
@@ -36,7 +36,7 @@ from spikegraph.hwsim.placement import Placement, place
 from spikegraph.hwsim.profile import load_profile
 from spikegraph.hwsim.run import Run
 from spikegraph.hwsim.run_file import load_run, require_run_suffix
-from spikegraph.hwsim.simulate import rasters_of, samples_per_batch
+from spikegraph.hwsim.simulate import count_right, rasters_of, samples_per_batch
 from spikegraph.hwsim.simulate import simulate as simulate_samples
 from spikegraph.inspection import inspect
 from spikegraph.progress import Progress, silent
@@ -311,6 +311,34 @@ def simulate(
     )
 
 
+def accuracy(
+    path: str | Path,
+    data: str,
+    *,
+    data_dir: str | Path | None = None,
+    n_steps: int | None = None,
+    samples: int | None = None,
+    progress: Progress = silent,
+) -> tuple[int, int]:
+    """Run a graph file, of floats too, on a data set; return how many samples it decides rightly, and of how many.
+
+    Parameters are those of `simulate`. Of a float graph nothing else is counted: what it would cost follows from the
+    integers that it is quantized to.
+    """
+    graph = load(path)
+    if n_steps is not None:
+        graph = replace(graph, n_steps=n_steps)
+    split = load_split(data, data_dir, samples)
+    progress(f"simulate {split.name}", 0, len(split))
+
+    def batches() -> Iterator[Any]:
+        for x, label, index in split.batches(_input_shape(graph), samples_per_batch(graph)):
+            yield x, label, index
+            progress(f"simulate {split.name}", int(index[-1]) + 1, len(split))
+
+    return count_right(graph, batches())
+
+
 def _placed(graph: Graph, chip: str) -> Placement:
     try:
         return place(graph, load_chip(chip))
@@ -342,7 +370,7 @@ def additions(path: str | Path, against: str | Path) -> dict[str, Any]:
     return compare_additions(load_run(path), load_run(against), str(against))
 
 
-def _input_shape(graph: Graph) -> tuple[int, ...]:
+def _input_shape(graph: AnyGraph) -> tuple[int, ...]:
     return next(iter(graph.inputs.values())).shape
 
 

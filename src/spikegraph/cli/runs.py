@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from spikegraph import cost_report, stages
 from spikegraph.cli.output import (
@@ -17,6 +18,8 @@ from spikegraph.cli.output import (
     showing_progress,
     table,
 )
+from spikegraph.export.errors import OptionError
+from spikegraph.export.formats import is_float
 from spikegraph.hwsim.cost import cost_of
 from spikegraph.hwsim.profile import load_profile, profile_names
 
@@ -45,7 +48,10 @@ from spikegraph.hwsim.profile import load_profile, profile_names
 @data_dir
 @json_option
 def simulate(graph: Path, data: str, chip: str | None, as_json: bool, **options: Any) -> None:
-    """Run a GRAPH file on data, bit for bit, and count what it costs."""
+    """Run a GRAPH file on data, bit for bit, and count what it costs. Of a float graph: its accuracy."""
+    if is_float(graph):
+        _simulate_floats(graph, data, as_json, options)
+        return
     options["record"] = [name for names in options["record"] for name in names.split(",")]
     if options["record"] and options["out"] is None:
         MESSAGES.print("note: what is recorded goes to a run file, and none is named: use -o run.h5")
@@ -74,6 +80,21 @@ def simulate(graph: Path, data: str, chip: str | None, as_json: bool, **options:
         table(*cost_report.placement_rows(placement))
     for report in costs:
         _print_cost(report)
+
+
+def _simulate_floats(graph: Path, data: str, as_json: bool, options: dict[str, Any]) -> None:
+    taken = {name: options.pop(name) for name in ("data_dir", "n_steps", "samples")}
+    source = click.get_current_context().get_parameter_source
+    given = [name for name in ("chip", *options) if source(name) is not ParameterSource.DEFAULT]
+    if given:
+        what = "is of integer graphs, and this graph is in floats"
+        raise OptionError(f"--{given[0].replace('_', '-')}", what, "quantize it first: spikegraph convert --chip")
+    with showing_progress() as progress:
+        right, n = stages.accuracy(graph, data, progress=progress, **taken)
+    if as_json:
+        print_json({"accuracy": right / n if n else None, "samples": n, "kind": "float-graph"})
+    else:
+        click.echo(f"accuracy {right / n:.2%} ({n} samples), in floats")
 
 
 def _print_cost(report: dict[str, Any]) -> None:

@@ -1,0 +1,174 @@
+"""`convert`, `diff`, and what other commands make of float graphs."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import call, refused
+from net_files import dense, write_net
+
+from spikegraph.export import formats
+from spikegraph.export.assumptions import Assumptions
+from spikegraph.export.coding import InputCoding, Readout
+from spikegraph.export.float_graph import FloatDense, FloatGraph, FloatPopulation
+from spikegraph.export.graph import Input, Output
+from spikegraph.export.loss import Effect, Loss, LossReport
+
+
+def float_graph() -> FloatGraph:
+    rng = np.random.default_rng(0)
+    return FloatGraph(
+        inputs={"pixels": Input(shape=(64,))},
+        populations={
+            "hidden": FloatPopulation(shape=(16,), tau_mem=5e-3),
+            "out": FloatPopulation(shape=(10,), v_threshold=0.7, bias=rng.normal(size=10) / 20),
+        },
+        projections={
+            "fc1": FloatDense(source="pixels", target="hidden", weight=rng.normal(size=(16, 64)) / 8),
+            "fc2": FloatDense(source="hidden", target="out", weight=rng.normal(size=(10, 16)) / 4),
+        },
+        outputs={"class": Output(population="out")},
+        n_steps=6,
+    )
+
+
+@pytest.fixture
+def floats(tmp_path: Path) -> Path:
+    formats.save(float_graph(), tmp_path / "floats.h5")
+    return tmp_path / "floats.h5"
+
+
+def test_from_floats_to_a_chip_with_a_code_and_a_readout(floats: Path, tmp_path: Path) -> None:
+    out = tmp_path / "net.h5"
+    result = call("convert", floats, out, "--chip", "loihi1", "--coding", "rate", "--seed", 7)
+    assert result.exit_code == 0
+    assert "readout: count of class, as nothing else is said" in result.stdout
+    assert "quantized for loihi1" in result.stdout
+    graph = formats.load_integer(out)
+    assert graph.coding == InputCoding(kind="rate", seed=7)
+    assert graph.readout == Readout(kind="count", output="class")
+    assert graph.provenance["converted_from"] == str(floats)
+    assert graph.provenance["chip"] == "loihi1"
+    assert "samples" in call("simulate", out, "--data", "digits:test", "--samples", 5).stdout
+
+
+def test_a_code_of_larger_numbers_widens_the_input(floats: Path, tmp_path: Path) -> None:
+    out = tmp_path / "net.h5"
+    assert call("convert", floats, out, "--coding", "direct", "--max-value", 15, "--readout", "membrane").exit_code == 0
+    graph = formats.load(out)
+    assert graph.inputs["pixels"].max_value == 15
+    assert graph.coding == InputCoding(kind="direct", max_value=15)
+    assert graph.readout == Readout(kind="membrane", output="class")
+
+
+def test_the_report_as_json(floats: Path, tmp_path: Path) -> None:
+    found = json.loads(call("convert", floats, tmp_path / "a.h5", "--chip", "loihi2", "--json").stdout)
+    assert found["written"] == str(tmp_path / "a.h5")
+    assert found["quantization"]["projections"].keys() == {"fc1", "fc2"}
+    assert found["writing"] == {"step": "write a.h5", "facts": [], "losses": []}
+
+
+def test_net_files_are_read_by_every_command(tmp_path: Path) -> None:
+    layers = [{"type": "input", "shape": [64]}, dense(64, 8), dense(8, 10, seed=1)]
+    path = write_net(tmp_path / "a.net", layers)
+    assert call("inspect", path).exit_code == 0
+    assert call("convert", path, tmp_path / "a.h5").exit_code == 0
+    assert call("diff", path, tmp_path / "a.h5").exit_code == 0
+    assert call("convert", path, tmp_path / "b.h5", "--coding", "rate").exit_code == 0
+    assert "(3 samples" in call("simulate", tmp_path / "b.h5", "--data", "digits:test", "--samples", 3).stdout
+
+
+@pytest.mark.parametrize("effect", ["none", "approximated", "dropped"])
+def test_strict_writes_nothing_that_lost_something(
+    floats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, effect: Effect
+) -> None:
+    def save(graph: formats.AnyGraph, path: Path, _: Assumptions) -> LossReport:
+        path.write_text("whole")
+        loss = Loss(node="population out", attribute="bias", effect=effect, what="has no room")
+        return LossReport(step=f"write {path.name}", losses=[loss])
+
+    lossy = formats.Format(save=save, load=formats.FORMATS[".h5"].load)
+    monkeypatch.setitem(formats.FORMATS, ".lossy", lossy)
+    out = tmp_path / "a.lossy"
+    kept = effect == "none"
+    result = call("convert", floats, out, "--strict")
+    assert result.exit_code == (0 if kept else 1)
+    assert ("nothing written" in result.stdout) == (not kept)
+    assert sorted(file.name for file in tmp_path.iterdir()) == (["a.lossy"] if kept else []) + ["floats.h5"]
+    assert call("convert", floats, out).exit_code == 0
+    assert out.read_text() == "whole"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{floats}", "{tmp}/a.xyz"], "a.xyz: has the suffix '.xyz'; use one of .h5"),
+        (["{floats}", "{tmp}/none/a.h5"], "there is no folder"),
+        (["{floats}", "{floats}"], "is what is read, and would be replaced"),
+        (["{tmp}/none.h5", "{tmp}/a.h5"], "does not exist"),
+        (["{floats}", "{tmp}/a.h5", "--chip", "loihi9"], "is not known"),
+        (["{floats}", "{tmp}/a.h5", "--seed", "3"], "are of a code, and none is named; add --coding"),
+        (["{floats}", "{tmp}/run.h5"], "would be replaced"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_written(
+    floats: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    (tmp_path / "run.h5").write_text("my own")
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    said = refused("convert", *(a.format(floats=floats, tmp=tmp_path) for a in arguments))
+    assert message in said.replace("\n", " ")
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_an_integer_graph_is_legal_on_the_chip_or_refused(floats: Path, tmp_path: Path) -> None:
+    assert call("convert", floats, tmp_path / "a.h5", "--chip", "loihi2").exit_code == 0
+    assert call("convert", tmp_path / "a.h5", tmp_path / "b.h5", "--chip", "loihi2").exit_code == 0
+    graph = formats.load_integer(tmp_path / "a.h5")
+    odd = replace(graph.projections["fc1"], weight=graph.projections["fc1"].weight | 1)
+    formats.save(replace(graph, projections={**graph.projections, "fc1": odd}), tmp_path / "odd.h5")
+    assert "fc1" in refused("convert", tmp_path / "odd.h5", tmp_path / "c.h5", "--chip", "loihi1")
+    assert not (tmp_path / "c.h5").exists()
+
+
+def test_diff_says_what_differs_and_exits_1(floats: Path, tmp_path: Path) -> None:
+    graph = float_graph()
+    assert call("diff", floats, floats).exit_code == 0
+    formats.save(replace(graph, n_steps=7), tmp_path / "b.h5")
+    result = call("diff", floats, tmp_path / "b.h5")
+    assert result.exit_code == 1
+    assert "n_steps" in result.stdout
+    found = json.loads(call("diff", floats, tmp_path / "b.h5", "--json").stdout)
+    assert [(one["node"], one["attribute"], one["what"]) for one in found] == [("graph", "n_steps", "6, 7")]
+
+
+def test_numbers_held_otherwise_are_no_difference(floats: Path, tmp_path: Path) -> None:
+    graph = float_graph()
+    each = replace(graph.populations["out"], v_threshold=np.full(10, 0.7))
+    formats.save(replace(graph, populations={**graph.populations, "out": each}), tmp_path / "b.h5")
+    result = call("diff", floats, tmp_path / "b.h5")
+    assert result.exit_code == 0
+    assert "same" in result.stdout
+
+
+def test_float_graphs_are_inspected_and_their_accuracy_is_told(floats: Path, tmp_path: Path) -> None:
+    coded = tmp_path / "coded.h5"
+    assert call("convert", floats, coded, "--coding", "rate").exit_code == 0
+    inspected = call("inspect", coded)
+    assert inspected.exit_code == 0
+    assert "tau_mem" in inspected.stdout
+    found = json.loads(call("simulate", coded, "--data", "digits:test", "--samples", 8, "--json").stdout)
+    assert found["samples"] == 8
+    assert 0 <= found["accuracy"] <= 1
+    assert "--chip: is of integer graphs" in refused("simulate", coded, "--data", "digits:test", "--chip", "loihi1")
+    assert "quantize it first: spikegraph convert" in refused("check", coded)
+
+
+@pytest.mark.parametrize("command", ["join", "check"])
+def test_other_commands_write_h5_only(floats: Path, tmp_path: Path, command: str) -> None:
+    net, out = tmp_path / "net.h5", tmp_path / "a.net"
+    assert call("convert", floats, net, "--chip", "loihi1").exit_code == 0
+    options = [net, net, "--names", "a,b"] if command == "join" else [net, "--chip", "loihi1", "--fix"]
+    assert "write .h5, then spikegraph convert" in refused(command, *options, "-o", out)
