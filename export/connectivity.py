@@ -226,7 +226,8 @@ class Conv2dConnectivity(Connectivity):
         for name in ("stride", "padding", "dilation"):
             object.__setattr__(self, name, _pair(getattr(self, name)))
 
-    def _window(self) -> _Window:
+    def window(self) -> _Window:
+        """Return the window: it knows the height and width that it makes."""
         return _Window(self.weight.shape[2:], _pair(self.stride), _pair(self.padding), _pair(self.dilation))
 
     def shape_problem(self, source: Shape, target: Shape) -> str | None:
@@ -237,12 +238,12 @@ class Conv2dConnectivity(Connectivity):
             return f"{out_channels} output channels do not divide into {self.groups} groups"
         if len(source) == 3 and in_channels * self.groups != source[0]:
             return f"weight reads {in_channels * self.groups} channels, the source has {source[0]}"
-        return _window_problem(self._window(), source, target, out_channels)
+        return _window_problem(self.window(), source, target, out_channels)
 
     def weighted_sum(self, weight: Array, s: Array, target: Shape) -> Array:
         x = np.zeros((len(s), *target), _wide(weight))
         per_in, per_out = weight.shape[1], weight.shape[0] // self.groups
-        for row, column, source_slices, target_slices in self._window().taps(s.shape[2:], target[1:]):
+        for row, column, source_slices, target_slices in self.window().taps(s.shape[2:], target[1:]):
             for group in range(self.groups):
                 into, out_of = (
                     slice(group * per_out, (group + 1) * per_out),
@@ -257,7 +258,7 @@ class Conv2dConnectivity(Connectivity):
         counts = np.zeros(source, np.int64)
         per_in = counted.shape[1]
         per_group = (counted != 0).reshape(self.groups, -1, *counted.shape[1:]).sum(axis=1, dtype=np.int64)
-        for row, column, source_slices, _ in self._window().taps(source[1:], target[1:]):
+        for row, column, source_slices, _ in self.window().taps(source[1:], target[1:]):
             counts[source_slices] += per_group[:, :, row, column].reshape(self.groups * per_in, 1, 1)
         return counts
 
@@ -265,7 +266,7 @@ class Conv2dConnectivity(Connectivity):
         sources, targets = _numbered(source), _numbered(target)
         per_out, per_in = self.weight.shape[0] // self.groups, self.weight.shape[1]
         taps = []
-        for row, column, source_slices, target_slices in self._window().taps(source[1:], target[1:]):
+        for row, column, source_slices, target_slices in self.window().taps(source[1:], target[1:]):
             for group in range(self.groups):
                 into = slice(group * per_out, (group + 1) * per_out)
                 s = sources[group * per_in : (group + 1) * per_in][source_slices][None]
@@ -298,31 +299,32 @@ class SumPool2dConnectivity(Connectivity):
         object.__setattr__(self, "stride", _pair(self.kernel_size if self.stride is None else self.stride))
         object.__setattr__(self, "padding", _pair(self.padding))
 
-    def _window(self) -> _Window:
+    def window(self) -> _Window:
+        """Return the window: it knows the height and width that it makes."""
         stride = self.kernel_size if self.stride is None else self.stride
         return _Window(_pair(self.kernel_size), _pair(stride), _pair(self.padding), (1, 1))
 
     def shape_problem(self, source: Shape, target: Shape) -> str | None:
         if self.weight.shape != ():
             return f"weight has shape {self.weight.shape}, expected one number"
-        return _window_problem(self._window(), source, target, source[0] if source else 0)
+        return _window_problem(self.window(), source, target, source[0] if source else 0)
 
     def weighted_sum(self, weight: Array, s: Array, target: Shape) -> Array:
         x = np.zeros((len(s), *target), np.int64)
-        for _, _, source_slices, target_slices in self._window().taps(s.shape[2:], target[1:]):
+        for _, _, source_slices, target_slices in self.window().taps(s.shape[2:], target[1:]):
             x[target_slices] += s[source_slices]
         return np.asarray(x * weight.astype(_wide(weight)))
 
     def fan_out(self, counted: Array, source: Shape, target: Shape) -> Array:
         counts = np.zeros(source, np.int64)
-        for _, _, source_slices, _ in self._window().taps(source[1:], target[1:]):
+        for _, _, source_slices, _ in self.window().taps(source[1:], target[1:]):
             counts[source_slices] += int(counted != 0)
         return counts
 
     def synapses(self, source: Shape, target: Shape) -> tuple[Array, Array, Array]:
         pairs = [
             np.stack([_numbered(source)[source_slices].ravel(), _numbered(target)[target_slices].ravel()])
-            for _, _, source_slices, target_slices in self._window().taps(source[1:], target[1:])
+            for _, _, source_slices, target_slices in self.window().taps(source[1:], target[1:])
         ]
         s, t = np.concatenate(pairs, axis=1) if pairs else np.zeros((2, 0), np.int64)
         return s, t, np.zeros_like(s)

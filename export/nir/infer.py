@@ -1,0 +1,122 @@
+"""Which framework's steps a file was written for, and how long they are, as far as the file shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from spikegraph.export.assumptions import Assumptions
+from spikegraph.export.connectivity import Array
+from spikegraph.export.errors import OptionError
+from spikegraph.export.nir.conventions import CONVENTIONS, Convention, convention_named
+from spikegraph.export.nir.nodes import NirGraph
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """How a file is stepped through.
+
+    Parameters
+    ----------
+    convention : Convention
+    dt : float
+        Seconds per step, as the file counts time.
+    facts : tuple of str
+        What was chosen, and why.
+    """
+
+    convention: Convention
+    dt: float
+    facts: tuple[str, ...]
+
+    @property
+    def unit(self) -> float:
+        """What a step is in the file's unit of time."""
+        return 1.0 if self.convention.in_steps else self.dt
+
+
+def steps_of(graph: NirGraph, assumed: Assumptions) -> Steps:
+    """Choose convention and dt: as assumed, else as the file shows, else the most neutral.
+
+    Raises
+    ------
+    OptionError
+        There is no such convention, or dt is not above 0.
+    """
+    step, narrow = _scaled_step(graph), _all_narrow(graph)
+    if assumed.convention is not None:
+        convention, why = convention_named(assumed.convention), "as asked for"
+    else:
+        convention, why = _likely(graph, step, narrow=narrow)
+    if assumed.dt is not None:
+        dt, dt_why = assumed.dt, "as asked for"
+    elif convention.in_steps:
+        dt, dt_why = convention.dt, f"{convention.title} counts time in steps, and their length is assumed"
+    elif step is not None and step != 1:
+        dt, dt_why = step, "its neurons have r = tau / dt"
+    else:
+        dt, dt_why = convention.dt, f"the default of {convention.name}, for the file does not say"
+    if not (np.isfinite(dt) and dt > 0):
+        raise OptionError("dt", f"is {dt}", "give seconds per step, above 0")
+    facts = (
+        f"convention {convention.name} ({convention.title}): {why}",
+        f"dt = {dt:g} s: {dt_why}",
+    )
+    return Steps(convention=convention, dt=float(dt), facts=facts)
+
+
+def _stages(graph: NirGraph) -> Iterator[tuple[Array, Array | None]]:
+    """Yield r and τ of each stage of each node; None where it does not leak."""
+    for node in graph.nodes.values():
+        if node.type in ("I", "IF"):
+            yield node["r"], None
+        elif node.type in ("LI", "LIF"):
+            yield node["r"], node["tau"]
+        elif node.type in ("CubaLI", "CubaLIF"):
+            yield node["r"], node["tau_mem"]
+            if "w_in" in node.fields:
+                yield node["w_in"], node["tau_syn"]
+
+
+def _scaled_step(graph: NirGraph) -> float | None:
+    """Return the dt with which no stage scales its input, r · dt / τ = 1, if there is one for all."""
+    found = []
+    for r, tau in _stages(graph):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            step = np.asarray(1 / r if tau is None else tau.astype(np.float64) / r, np.float64)
+        found.append(step[np.isfinite(step)].ravel())  # infinite over infinite: snnTorch's neurons without a leak
+    steps = np.concatenate(found) if found else np.zeros(0)
+    if not steps.size or steps.min() <= 0 or np.ptp(steps) > 1e-4 * steps.min():
+        return None
+    return float(f"{np.median(steps):.5g}")  # what float32 blurs
+
+
+def _all_narrow(graph: NirGraph) -> bool:
+    return all(r.dtype == np.float32 for r, _ in _stages(graph))
+
+
+def _likely(graph: NirGraph, step: float | None, *, narrow: bool) -> tuple[Convention, str]:
+    stages = list(_stages(graph))
+    taus = np.concatenate([tau.ravel() for _, tau in stages if tau is not None] or [np.zeros(0)])
+    plain = bool(stages) and all((r == 1).all() for r, _ in stages)
+    integrators = plain and not taus.size
+    if integrators or (plain and (taus >= 1).all()):
+        what = "nothing in the file leaks, and r is 1" if integrators else "r is 1, and time constants are 1 or more"
+        return CONVENTIONS["sinabs"], f"{what}, as Sinabs writes it"
+    if step is not None and step < 1 and not plain and _leaks(graph, taus, step):
+        if narrow:
+            return CONVENTIONS["snntorch"], "r = tau / dt in float32, as snnTorch writes it"
+        return CONVENTIONS["spikingjelly"], "r = tau / dt in float64, as SpikingJelly writes it"
+    if plain and taus.max() < 1e-4:
+        return CONVENTIONS["norse"], "r is 1, and time constants are below 0.1 ms, as Norse writes them"
+    if plain and not narrow and taus.min() > 1e-4 and taus.max() < 1e-3:
+        return CONVENTIONS[
+            "spikingjelly"
+        ], "r is 1 and time constants are some 0.1 ms in float64, as SpikingJelly writes"
+    return CONVENTIONS["exact"], "the file does not show what wrote it (give --convention)"
+
+
+def _leaks(graph: NirGraph, taus: Array, step: float) -> bool:
+    return not taus.size or bool((taus >= step * (1 - 1e-4)).all())

@@ -1,0 +1,301 @@
+"""Linear maps between layers of neurons, and their composition: a chain of NIR's linear nodes becomes one projection.
+
+Structure is kept where it can be: a convolution behind a pool is a convolution, a matrix behind a pool is a matrix.
+What is neither becomes a list of synapses. Flattened arrays are in C order, so that a change of shape changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from spikegraph.export.connectivity import Array, Shape, per_neuron
+from spikegraph.export.errors import FileFormatError
+from spikegraph.export.float_graph import (
+    FloatConv2d,
+    FloatDense,
+    FloatOneToOne,
+    FloatProjection,
+    FloatSparse,
+    FloatSumPool2d,
+)
+
+_MOST_SYNAPSES = 1 << 25  # of what has to be listed, or becomes one matrix
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LinearMap:
+    """What leads from neurons of one shape to neurons of another: y = weight · s.
+
+    Parameters
+    ----------
+    source, target : (n,) or (c, h, w)
+    op : a float projection
+        Without ends. Where its kind knows no shapes, they may differ from it: a OneToOne that flattens.
+    where : str
+        The NIR node, for messages.
+    """
+
+    source: Shape
+    target: Shape
+    op: FloatProjection
+    where: str
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether each neuron is passed on as it is."""
+        return isinstance(self.op, FloatOneToOne) and bool((self.op.weight == 1).all())
+
+    @property
+    def keeps_neurons(self) -> bool:
+        """Whether neuron i leads to neuron i alone."""
+        return isinstance(self.op, FloatOneToOne)
+
+    @property
+    def each(self) -> Array:
+        """The weight of each neuron, flattened, where each has one."""
+        weight = self.op.weight
+        shape = self.source if weight.shape in (self.source, self.source[:1], ()) else self.target
+        return per_neuron(weight, shape).ravel()
+
+    def apply(self, x: Array) -> Array:
+        """Return weight · x, flattened."""
+        if isinstance(self.op, FloatOneToOne):
+            return np.asarray(x.ravel() * self.each.astype(np.float64))
+        return np.asarray(matrix(self) @ x.ravel())
+
+
+def scaled(shape: Shape, weight: Array, where: str, *, flattened: Shape | None = None) -> LinearMap:
+    """Return the map that multiplies each neuron by its own weight (or by one, or one per channel)."""
+    op = FloatOneToOne(source="", target="", weight=reduced(weight, shape))
+    return LinearMap(source=shape, target=flattened or shape, op=op, where=where)
+
+
+def identity(source: Shape, target: Shape, where: str) -> LinearMap:
+    """Return the map that passes every neuron on, in another shape."""
+    return scaled(source, np.ones((), np.float32), where, flattened=target)
+
+
+def reduced(parameter: Array, shape: Shape) -> Array:
+    """Return a parameter of a population of this shape as one number, one per channel, or one per neuron."""
+    if parameter.size == 1:
+        return parameter.reshape(())
+    if len(shape) == 3 and parameter.shape in (shape[:1], (shape[0], 1, 1)):
+        each = np.broadcast_to(parameter.reshape(-1, 1, 1), shape)
+    else:
+        each = np.broadcast_to(parameter, shape) if parameter.size != prod(shape) else parameter.reshape(shape)
+    first = each.reshape(-1)[:1]
+    if (each == first).all():
+        return first.reshape(())
+    if len(shape) == 3 and (each == each[:, :1, :1]).all():
+        return np.array(each[:, 0, 0])
+    return np.array(each)
+
+
+def compose(second: LinearMap, first: LinearMap) -> LinearMap:
+    """Return the map that does `first`, then `second`."""
+    made = _structured(second, first)
+    return made if made is not None else _product(second, first)
+
+
+def _structured(second: LinearMap, first: LinearMap) -> LinearMap | None:
+    """Return the composition with its structure; None where only a list of synapses is left."""
+    ends: dict[str, Any] = {"source": first.source, "target": second.target, "where": second.where}
+    a, b = first.op, second.op
+    if first.is_identity and (first.source == first.target or _shapeless(b)):
+        return LinearMap(op=b, **ends)
+    if second.is_identity and (second.source == second.target or _shapeless(a)):
+        return LinearMap(op=a, **ends)
+    if isinstance(b, FloatOneToOne):
+        op = _scaled_behind(first, second, b)
+    elif isinstance(a, FloatOneToOne):
+        op = _scaled_before(second, first, a)
+    elif first.target == second.source and not _shapeless(a) and not _shapeless(b):
+        op = _windows(second, first)
+    else:
+        op = None
+    return None if op is None else LinearMap(op=op, **ends)
+
+
+def _scaled_behind(first: LinearMap, second: LinearMap, scale: FloatOneToOne) -> FloatProjection | None:
+    op, each = first.op, second.each
+    if isinstance(op, FloatOneToOne):
+        return replace(op, weight=reduced(_times(first.each, each).reshape(first.source), first.source))
+    if isinstance(op, FloatDense):
+        return replace(op, weight=_times(op.weight, each[:, None]))
+    if isinstance(op, FloatSparse):
+        return replace(op, weight=_times(op.weight, each[op.indices]))
+    if second.source != second.target or not _by_channel(scale.weight, second.source):
+        return None
+    if isinstance(op, FloatSumPool2d) and scale.weight.ndim == 0:
+        return replace(op, weight=_times(op.weight, scale.weight))
+    conv = _as_conv(first)
+    return replace(conv, weight=_times(conv.weight, scale.weight.reshape(-1, 1, 1, 1)))
+
+
+def _scaled_before(second: LinearMap, first: LinearMap, scale: FloatOneToOne) -> FloatProjection | None:
+    op, each = second.op, first.each
+    if isinstance(op, FloatDense):
+        return replace(op, weight=_times(op.weight, each))
+    if isinstance(op, FloatSparse):
+        return replace(op, weight=_times(op.weight, np.repeat(each, np.diff(op.indptr))))
+    if first.source != first.target or not _by_channel(scale.weight, first.source):
+        return None
+    if isinstance(op, FloatSumPool2d) and scale.weight.ndim == 0:
+        return replace(op, weight=_times(op.weight, scale.weight))
+    conv = _as_conv(second)
+    of_group = np.broadcast_to(scale.weight, first.source[:1]).reshape(conv.groups, -1)
+    of_output = np.repeat(of_group, len(conv.weight) // conv.groups, axis=0)
+    return replace(conv, weight=_times(conv.weight, of_output[:, :, None, None]))
+
+
+def _shapeless(op: FloatProjection) -> bool:
+    return isinstance(op, FloatDense | FloatSparse | FloatOneToOne)
+
+
+def _by_channel(weight: Array, shape: Shape) -> bool:
+    return weight.ndim == 0 or (weight.ndim == 1 and len(shape) == 3)
+
+
+def _times(weight: Array, factor: Array) -> Array:
+    """Multiply; of float32 the product, which float64 holds exactly, stays float32 where that holds it too."""
+    return _narrowed(weight.astype(np.float64) * factor, weight, factor)
+
+
+def _narrowed(exact: Array, *made_of: Array) -> Array:
+    if all(a.dtype == np.float32 for a in made_of):
+        narrow = exact.astype(np.float32)
+        return narrow if (narrow == exact).all() else exact
+    return exact
+
+
+def _as_conv(of: LinearMap) -> FloatConv2d:
+    """Return a pool as the convolution that it is, one kernel for each channel."""
+    op = of.op
+    if isinstance(op, FloatConv2d):
+        return op
+    if not isinstance(op, FloatSumPool2d):
+        raise TypeError(op.kind)
+    kernel = np.full((of.source[0], 1, *_pair(op.kernel_size)), op.weight)
+    ends: dict[str, Any] = {"source": "", "target": "", "stride": op.stride, "padding": op.padding}
+    return FloatConv2d(weight=kernel, groups=of.source[0], **ends)
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (int(value[0]), int(value[1])) if np.ndim(value) else (int(value), int(value))
+
+
+def undilated(weight: Array, dilation: tuple[int, int]) -> Array:
+    """Return a kernel with the zeros between its taps written down."""
+    if dilation == (1, 1):
+        return weight
+    size = tuple(d * (k - 1) + 1 for d, k in zip(dilation, weight.shape[2:], strict=True))
+    wide = np.zeros((*weight.shape[:2], *size), weight.dtype)
+    wide[:, :, :: dilation[0], :: dilation[1]] = weight
+    return wide
+
+
+def _windows(second: LinearMap, first: LinearMap) -> FloatProjection | None:
+    """Return a window behind a window as one convolution (or one pool); None where it is none.
+
+    The second must not look at its own padding, which is none of the first's input: unless the windows of the first
+    lie side by side, and pave its whole input; then a padded row of the second is so many padded rows of the first.
+    """
+    a, b = _as_conv(first), _as_conv(second)
+    near, far = (undilated(op.weight, _pair(op.dilation)) for op in (a, b))
+    stride, padding, n_groups = _pair(a.stride), [], 0
+    for axis in (0, 1):
+        paves = near.shape[2 + axis] == stride[axis] and _pair(a.padding)[axis] == 0
+        paves = paves and first.source[1 + axis] % stride[axis] == 0
+        if _pair(b.padding)[axis] and not paves:
+            return None
+        padding.append(_pair(a.padding)[axis] + _pair(b.padding)[axis] * stride[axis])
+    size = tuple((far.shape[2 + axis] - 1) * stride[axis] + near.shape[2 + axis] for axis in (0, 1))
+    channel_by_channel = [w.shape[1] == 1 and op.groups == len(w) for w, op in ((near, a), (far, b))]
+    if channel_by_channel[0]:
+        n_groups, n_in = b.groups, far.shape[1]
+        group = np.arange(len(far)) // (len(far) // b.groups)
+        inner = near[group[:, None] * n_in + np.arange(n_in), 0]  # (out, in / groups, h, w)
+        taps = far[:, :, :, :, None, None] * inner[:, :, None, None].astype(np.float64)
+    elif channel_by_channel[1]:
+        n_groups, n_in = a.groups, near.shape[1]
+        taps = far[:, :, :, :, None, None] * near[:, :, None, None].astype(np.float64)
+    elif a.groups == b.groups == 1 and len(far) * near[0].size * far[0, 0].size <= _MOST_SYNAPSES:
+        n_groups, n_in = 1, near.shape[1]
+        taps = np.einsum("omrc,mihw->oirchw", far.astype(np.float64), near.astype(np.float64))
+    else:
+        return None
+    kernel = np.zeros((len(far), n_in, *size))
+    for row, column in np.ndindex(*far.shape[2:]):
+        top, left = row * stride[0], column * stride[1]
+        kernel[:, :, top : top + near.shape[2], left : left + near.shape[3]] += taps[:, :, row, column]
+    strides = tuple(one * other for one, other in zip(stride, _pair(b.stride), strict=True))
+    common: dict[str, Any] = {"source": "", "target": "", "stride": strides, "padding": tuple(padding)}
+    weight = _narrowed(kernel, near, far)
+    if all(channel_by_channel) and (weight == weight.flat[0]).all():
+        return FloatSumPool2d(weight=weight.flat[0], kernel_size=size, **common)
+    return FloatConv2d(weight=weight, groups=n_groups, **common)
+
+
+def _product(second: LinearMap, first: LinearMap) -> LinearMap:
+    ends: dict[str, Any] = {"source": first.source, "target": second.target, "where": second.where}
+    made_of = (first.op.weight, second.op.weight)
+    if isinstance(first.op, FloatDense) or isinstance(second.op, FloatDense):
+        n_target, n_source = prod(second.target), prod(first.source)
+        _require_few(n_target * n_source, f"{second.where}, behind {first.where}")
+        if isinstance(second.op, FloatDense):
+            product = np.asarray((matrix(first).T @ second.op.weight.T.astype(np.float64)).T)
+        else:
+            product = np.asarray(matrix(second) @ first.op.weight.astype(np.float64))
+        return LinearMap(op=FloatDense(source="", target="", weight=_narrowed(product, *made_of)), **ends)
+    return LinearMap(op=listed(csr_array(matrix(second) @ matrix(first)), made_of), **ends)
+
+
+def listed(synapses: csr_array, made_of: tuple[Array, ...]) -> FloatSparse:
+    """Return a matrix (target, source) as the list of its synapses."""
+    _require_few(synapses.nnz, "a chain of linear nodes")
+    by_source = csr_array(synapses.T)
+    by_source.sort_indices()
+    weight = _narrowed(by_source.data, *made_of)
+    return FloatSparse(source="", target="", weight=weight, indptr=by_source.indptr, indices=by_source.indices)
+
+
+def _require_few(n: int, where: str) -> None:
+    if n > _MOST_SYNAPSES:
+        what = f"written as one projection it would have {n} synapses, the limit is {_MOST_SYNAPSES}"
+        raise FileFormatError(where, what, "put neurons between these linear nodes, or make them smaller")
+
+
+def matrix(of: LinearMap) -> csr_array:
+    """Return the weights as a sparse matrix (target, source), both flattened; float64."""
+    op, shape = of.op, (prod(of.target), prod(of.source))
+    if isinstance(op, FloatOneToOne):
+        places = np.arange(shape[0])
+        return csr_array((of.each.astype(np.float64), (places, places)), shape=shape)
+    taps = prod(op.weight.shape[1:]) if isinstance(op, FloatConv2d) else 1
+    taps = prod(_pair(op.kernel_size)) if isinstance(op, FloatSumPool2d) else taps
+    _require_few(op.weight.size if isinstance(op, FloatDense | FloatSparse) else taps * shape[0], of.where)
+    source, target, place = op.synapses(of.source, of.target)
+    weight = op.weight.reshape(-1)[place].astype(np.float64)
+    return csr_array((weight, (target, source)), shape=shape)
+
+
+def as_projection(of: LinearMap, source: str, target: str, delay_steps: int) -> FloatProjection:
+    """Return the map as a projection between two named nodes."""
+    op = of.op
+    if isinstance(op, FloatOneToOne) and of.source != of.target:
+        op = listed(matrix(of), (op.weight,))
+    return replace(op, source=source, target=target, delay_steps=delay_steps)
+
+
+def masked(of: LinearMap, kept: Array) -> LinearMap:
+    """Return the map with only the synapses that leave some of its neurons, as a list."""
+    synapses = matrix(of).tocoo()
+    chosen = kept.ravel()[synapses.col]
+    places = (synapses.row[chosen], synapses.col[chosen])
+    part = csr_array((synapses.data[chosen], places), shape=synapses.shape)
+    return replace(of, op=listed(part, (of.op.weight,)))

@@ -1,0 +1,332 @@
+"""What a NIR file says, checked: nodes with arrays of the right sort, edges between nodes that exist, nothing nested.
+
+Files are read as trees and not by the `nir` package, which opens whatever HDF5 it is given, checks with `assert`, and
+computes some shapes wrongly. The names of types and fields are those of nir 1.0.8; files of all versions since 0.2 have
+been read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from spikegraph.export.connectivity import Array, Shape
+from spikegraph.export.errors import FileFormatError
+from spikegraph.export.loss import Loss
+
+WRITE_AGAIN = "write the file again with the nir package"
+_MOST_NEURONS = 1 << 26  # of a shape that is only declared
+_DEEPEST = 32  # graphs within graphs
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NirNode:
+    """One node: its type and its fields, by the names that NIR gives them."""
+
+    type: str
+    where: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.fields[name]
+
+
+@dataclass(kw_only=True)
+class NirGraph:
+    """All nodes of a file, and the edges between them; those of nested graphs are called "outer.inner"."""
+
+    nodes: dict[str, NirNode] = field(default_factory=dict)
+    edges: dict[tuple[str, str], None] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    losses: list[Loss] = field(default_factory=list)
+    facts: list[str] = field(default_factory=list)
+
+    def predecessors(self) -> dict[str, list[str]]:
+        """Return for each node the nodes with an edge to it, in the order of their names."""
+        before: dict[str, list[str]] = {name: [] for name in self.nodes}
+        for source, target in sorted(self.edges):
+            before[target].append(source)
+        return before
+
+
+def _array(value: Any, where: str) -> Array:
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
+        what = "is text" if isinstance(value, str | np.ndarray) else "is no array"
+        raise FileFormatError(where, f"{what}, expected numbers", WRITE_AGAIN)
+    return value
+
+
+def _numbers(value: Any, where: str, *, infinite: bool = False) -> Array:
+    array = _array(value, where)
+    array = array.astype(np.float32 if array.dtype in (np.float32, np.float16) else np.float64, copy=False)
+    bad = np.isnan(array) if infinite else ~np.isfinite(array)
+    if bad.any():
+        what = f"holds {array[bad].ravel()[0]} ({int(bad.sum())} of {array.size} numbers)"
+        raise FileFormatError(where, what, "look at the training run that made it")
+    if array.size == 0:
+        raise FileFormatError(where, f"is empty (shape {array.shape})", WRITE_AGAIN)
+    array.flags.writeable = False  # so that those who hold it need not copy it
+    return array
+
+
+def _times(value: Any, where: str) -> Array:
+    array = _numbers(value, where, infinite=True)
+    if (array < 0).any():
+        raise FileFormatError(where, f"holds the time {array.min()}", "give times of at least 0")
+    return array
+
+
+def _resistance(value: Any, where: str) -> Array:
+    return _numbers(value, where, infinite=True)  # τ / dt is infinite where nothing leaks
+
+
+def _integers(value: Any, where: str, lowest: int) -> Shape:
+    array = _array(value, where)
+    if array.ndim > 1 or not np.isfinite(array).all() or (array != np.rint(array)).any():
+        raise FileFormatError(where, f"holds {array.ravel()[:4].tolist()}, expected integers", WRITE_AGAIN)
+    if array.size > 8 or (abs(array.astype(np.float64)) > 2**31).any() or (array < lowest).any():
+        what = f"holds {array.ravel()[:4].tolist()}, expected integers of at least {lowest}"
+        raise FileFormatError(where, what, WRITE_AGAIN)
+    return tuple(int(n) for n in array.ravel().tolist())
+
+
+def _shape(value: Any, where: str) -> Shape:
+    shape = _integers(value, where, 1)
+    if prod(shape) > _MOST_NEURONS:
+        what = f"declares the shape {shape}, of {prod(shape)} neurons; the limit is {_MOST_NEURONS}"
+        raise FileFormatError(where, what, "give a network that a chip could hold")
+    return shape
+
+
+def _pair(lowest: int) -> Callable[[Any, str], Shape]:
+    def pair(value: Any, where: str) -> Shape:
+        found = _integers(value, where, lowest)
+        if len(found) not in (1, 2):
+            raise FileFormatError(where, f"holds {len(found)} numbers, expected one or two", WRITE_AGAIN)
+        return found if len(found) == 2 else found * 2
+
+    return pair
+
+
+def _padding(value: Any, where: str) -> Shape | str:
+    if isinstance(value, str):
+        if value not in ("same", "valid"):
+            raise FileFormatError(where, f"is {value!r}", 'use "same", "valid" or numbers')
+        return value
+    return _pair(0)(value, where)
+
+
+def _integer(lowest: int) -> Callable[[Any, str], int]:
+    def integer(value: Any, where: str) -> int:
+        found = _integers(value, where, lowest)
+        if len(found) != 1:
+            raise FileFormatError(where, f"holds {len(found)} numbers, expected one", WRITE_AGAIN)
+        return found[0]
+
+    return integer
+
+
+_Parse = Callable[[Any, str], Any]
+_CONV: dict[str, _Parse] = {
+    "weight": _numbers,
+    "bias": _numbers,
+    "stride": _pair(1),
+    "padding": _padding,
+    "dilation": _pair(1),
+    "groups": _integer(1),
+    "input_shape": _shape,
+}
+_POOL: dict[str, _Parse] = {"kernel_size": _pair(1), "stride": _pair(1), "padding": _pair(0)}
+_CURRENT: dict[str, _Parse] = {"tau_syn": _times, "tau_mem": _times, "r": _resistance, "v_leak": _numbers, "w_in": _numbers}
+_FIRING: dict[str, _Parse] = {"v_threshold": _numbers, "v_reset": _numbers}
+FIELDS: dict[str, dict[str, _Parse]] = {
+    "Input": {"shape": _shape},
+    "Output": {"shape": _shape},
+    "Identity": {},
+    "Affine": {"weight": _numbers, "bias": _numbers},
+    "Linear": {"weight": _numbers},
+    "Scale": {"scale": _numbers},
+    "Conv1d": _CONV,
+    "Conv2d": _CONV,
+    "SumPool2d": _POOL,
+    "AvgPool2d": _POOL,
+    "Flatten": {"start_dim": _integer(-8), "end_dim": _integer(-8), "input_type": _shape},
+    "Delay": {"delay": _times},
+    "Threshold": {"threshold": _numbers},
+    "I": {"r": _resistance},
+    "LI": {"tau": _times, "r": _resistance, "v_leak": _numbers},
+    "IF": {"r": _resistance, **_FIRING},
+    "LIF": {"tau": _times, "r": _resistance, "v_leak": _numbers, **_FIRING},
+    "CubaLI": _CURRENT,
+    "CubaLIF": {**_CURRENT, **_FIRING},
+}
+_MAY_BE_ABSENT = {"input_shape", "input_type", "v_reset", "w_in"}
+_KERNEL_DIMS = {"Conv1d": 3, "Conv2d": 4}
+
+
+def read_nodes(tree: Mapping[str, Any], where: str) -> NirGraph:
+    """Check the tree of a NIR file and lay its nested graphs flat.
+
+    Parameters
+    ----------
+    tree : dict
+        As `read_foreign` returns it.
+    where : str
+        Name of the file, for messages.
+
+    Raises
+    ------
+    FileFormatError
+        Something is missing, of the wrong sort or out of range; a type is unknown; an edge leads nowhere.
+    """
+    root = tree.get("node")
+    if not isinstance(root, Mapping):
+        raise FileFormatError(where, "has no group 'node'", "give a file that the nir package wrote")
+    graph = NirGraph()
+    if root.get("type") == "NIRGraph":
+        _add_graph(graph, root, where, "", 0)
+        graph.metadata = _group(root.get("metadata", {}), f"{where}: metadata")
+    else:
+        graph.nodes["node"] = _node(root, f"{where}: node", graph.losses)
+    _close(graph, where)
+    return graph
+
+
+def _group(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise FileFormatError(where, "is not a group", WRITE_AGAIN)
+    return value
+
+
+def _add_graph(graph: NirGraph, record: Mapping[str, Any], where: str, prefix: str, depth: int) -> None:
+    if depth > _DEEPEST:
+        raise FileFormatError(where, f"nests graphs more than {_DEEPEST} deep", WRITE_AGAIN)
+    inside: dict[str, dict[str, list[str]]] = {}  # nested graph → its inputs and outputs
+    nodes = _group(record.get("nodes"), f"{where}: nodes")
+    if not nodes:
+        raise FileFormatError(where, "has no nodes", WRITE_AGAIN)
+    for name, value in nodes.items():
+        here, full = f"{where}: {name}", f"{prefix}{name}"
+        value = _group(value, here)
+        if value.get("type") == "NIRGraph":
+            _add_graph(graph, value, here, f"{full}.", depth + 1)
+            within = _group(value["nodes"], here)
+            inside[name] = {
+                end: [f"{full}.{n}" for n, v in within.items() if v.get("type") == end] for end in ("Input", "Output")
+            }
+            continue
+        if full in graph.nodes:
+            raise FileFormatError(here, f"there are two nodes of the name {full!r}", "rename one of them")
+        node = _node(value, here, graph.losses)
+        graph.nodes[full] = NirNode(type="Identity", where=here) if depth and node.type in _ENDS else node
+    for source, target in _edges(record.get("edges"), f"{where}: edges"):
+        edge = (
+            _end(source, "Output", inside, nodes, prefix, where),
+            _end(target, "Input", inside, nodes, prefix, where),
+        )
+        if edge in graph.edges:
+            graph.facts.append(f"the edge {edge[0]} → {edge[1]} is written twice; it is read as one")
+        graph.edges[edge] = None
+
+
+_ENDS = ("Input", "Output")
+
+
+def _end(
+    name: str,
+    sort: str,
+    inside: Mapping[str, Mapping[str, list[str]]],
+    nodes: Mapping[str, Any],
+    prefix: str,
+    where: str,
+) -> str:
+    """Return the full name of the node at which an edge ends: of a nested graph its one output, or input."""
+    if name not in nodes:
+        raise FileFormatError(where, f"has an edge with the node {name!r}, which does not exist", WRITE_AGAIN)
+    if name not in inside:
+        return f"{prefix}{name}"
+    ends = inside[name][sort]
+    if len(ends) != 1:
+        what = f"has {len(ends)} nodes of type {sort}, and an edge does not say which it means"
+        raise FileFormatError(f"{where}: {name}", what, "write it without a nested graph")
+    return ends[0]
+
+
+def _edges(value: Any, where: str) -> list[tuple[str, str]]:
+    if isinstance(value, np.ndarray) and value.size == 0:
+        return []
+    if not isinstance(value, np.ndarray) or value.dtype != object or value.ndim != 2 or value.shape[1] != 2:
+        shape = (
+            f"of shape {value.shape}, dtype {value.dtype}" if isinstance(value, np.ndarray) else "missing, or a text"
+        )
+        raise FileFormatError(where, f"is {shape}, expected pairs of names", WRITE_AGAIN)
+    return [(str(source), str(target)) for source, target in value]
+
+
+def _node(record: Mapping[str, Any], where: str, losses: list[Loss]) -> NirNode:
+    kind = record.get("type")
+    if not isinstance(kind, str) or kind not in FIELDS:
+        what = f"has the unknown type {kind!r}" if isinstance(kind, str) else "has no type"
+        raise FileFormatError(where, what, f"use one of {', '.join(FIELDS)}")
+    known = FIELDS[kind]
+    missing = known.keys() - record.keys() - _MAY_BE_ABSENT
+    if missing:
+        raise FileFormatError(where, f"({kind}) lacks {', '.join(sorted(missing))}", WRITE_AGAIN)
+    node = where.rpartition(": ")[2]
+    extra = sorted(record.keys() - known.keys() - {"type", "metadata"}) if kind != "Identity" else []
+    what = f"not a field of {kind} in nir 1.0.8"
+    losses += [Loss(node=node, attribute=name, effect="dropped", what=what) for name in extra]
+    values = {name: parse(record[name], f"{where}: {name}") for name, parse in known.items() if name in record}
+    if "weight" in values and kind in _KERNEL_DIMS and values["weight"].ndim != _KERNEL_DIMS[kind]:
+        what = f"has the shape {values['weight'].shape}, expected {_KERNEL_DIMS[kind]} dimensions"
+        raise FileFormatError(f"{where}: weight", what, WRITE_AGAIN)
+    if kind in ("Affine", "Linear") and values["weight"].ndim != 2:
+        what = f"has the shape {values['weight'].shape}, expected (out, in)"
+        raise FileFormatError(f"{where}: weight", what, "write one node for each matrix")
+    return NirNode(type=kind, where=where, fields=values)
+
+
+def _close(graph: NirGraph, where: str) -> None:
+    """Put an input before each node that has nothing before it, and an output behind each that has nothing behind.
+
+    As the nir package does; older files leave them out.
+    """
+    targets, sources = {target for _, target in graph.edges}, {source for source, _ in graph.edges}
+    for source, target in graph.edges:
+        if graph.nodes[target].type == "Input" or graph.nodes[source].type == "Output":
+            raise FileFormatError(where, f"has the edge {source} → {target}", "edges lead from inputs to outputs")
+    for name, node in list(graph.nodes.items()):
+        if node.type != "Input" and name not in targets:
+            shape = _input_shape(node)
+            if shape is None:
+                what = "has nothing before it, and does not say what shape it takes"
+                raise FileFormatError(node.where, what, "add a node of type Input")
+            _add_end(graph, "Input", f"input_{name}", shape, node.where)
+            graph.edges[f"input_{name}", name] = None
+        if node.type != "Output" and name not in sources:
+            _add_end(graph, "Output", f"output_{name}", None, node.where)
+            graph.edges[name, f"output_{name}"] = None
+
+
+def _add_end(graph: NirGraph, kind: str, name: str, shape: Shape | None, where: str) -> None:
+    if name in graph.nodes:
+        raise FileFormatError(where, f"is not connected, and {name!r} is taken", f"add a node of type {kind}")
+    graph.nodes[name] = NirNode(type=kind, where=where, fields={} if shape is None else {"shape": shape})
+    graph.facts.append(f"{name}: added, for the file has no {kind} there")
+
+
+def _input_shape(node: NirNode) -> Shape | None:
+    if node.type in ("Affine", "Linear"):
+        return (node["weight"].shape[1],)
+    if node.type in ("Conv1d", "Conv2d"):
+        channels = node["weight"].shape[1] * node["groups"]
+        return (channels, *node["input_shape"]) if "input_shape" in node.fields else None
+    if node.type == "Flatten":
+        shape: Shape | None = node.fields.get("input_type")
+        return shape
+    own = [a.shape for a in node.fields.values() if isinstance(a, np.ndarray) and a.ndim]
+    return max(own, key=prod) if own else None

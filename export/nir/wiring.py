@@ -1,0 +1,246 @@
+"""From the neurons of one node back to all that drive them: each way one linear map, with its delay and its filters.
+
+Between two nodes that spike may lie linear nodes, delays, and nodes that integrate without firing: filters, which
+become a stage of the neurons that they drive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from math import prod
+
+import networkx as nx
+import numpy as np
+
+from spikegraph.export.connectivity import Array, Shape, per_neuron
+from spikegraph.export.errors import FileFormatError
+from spikegraph.export.loss import Loss
+from spikegraph.export.nir.layers import LINEAR, Layer, graph_shape, layer_of, spread
+from spikegraph.export.nir.maps import LinearMap, compose, identity, masked, reduced, scaled
+from spikegraph.export.nir.neurons import FIRING, SILENT, Neurons
+from spikegraph.export.nir.nodes import NirGraph, NirNode
+
+_MOST_WAYS = 1024  # between one population and all that drive it
+_WEIGHTED = ("Affine", "Linear", "Conv1d", "Conv2d")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Way:
+    """One way from a source of spikes to a population.
+
+    Parameters
+    ----------
+    source : str
+        Node that spikes.
+    map : LinearMap
+    delay_steps : int
+    filters : tuple of ndarray
+        What each filter on the way keeps of its state in a step, the first one first.
+    name : str
+        The linear node with weights that lies nearest to the population; "" if there is none.
+    """
+
+    source: str
+    map: LinearMap
+    delay_steps: int = 0
+    filters: tuple[Array, ...] = ()
+    name: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Constant:
+    """What is added in every step from `delay_steps` on, before it passes `filters`: float64, flattened."""
+
+    value: Array
+    delay_steps: int
+    filters: tuple[Array, ...]
+
+
+@dataclass(kw_only=True)
+class Wiring:
+    """All nodes with their shapes and dynamics, to be followed back.
+
+    Parameters
+    ----------
+    graph : NirGraph
+    taken, shapes : dict
+        What each node takes and what it gives, as NIR counts dimensions.
+    silent : mapping of node → Neurons
+        Those that integrate and do not fire.
+    step : float
+        What a step is in the file's unit of time.
+    """
+
+    graph: NirGraph
+    taken: Mapping[str, Shape]
+    shapes: Mapping[str, Shape]
+    silent: Mapping[str, Neurons]
+    step: float
+    losses: list[Loss] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._before = self.graph.predecessors()
+        self._layers: dict[str, Layer] = {}
+        self._delays: set[str] = set()
+
+    def into(self, sink: str, shape: Shape) -> tuple[list[Way], list[Constant]]:
+        """Return all ways that end at a node's input, of this shape (as NIR counts dimensions), and the constants.
+
+        Raises
+        ------
+        FileFormatError
+            There are too many ways; a filter cannot be moved behind what follows it.
+        """
+        node = self.graph.nodes[sink]
+        start = Way(source="", map=identity(graph_shape(shape, node.where), graph_shape(shape, node.where), node.where))
+        todo = [(before, start) for before in reversed(self._before[sink])]
+        ways: list[Way] = []
+        constants: list[Constant] = []
+        while todo:
+            name, way = todo.pop()
+            if len(todo) + len(ways) > _MOST_WAYS:
+                what = f"is reached on more than {_MOST_WAYS} ways"
+                raise FileFormatError(node.where, what, "write branches that meet again as one layer")
+            if way.map.source != self._given(name):
+                way = _moved(way, identity(self._given(name), way.map.source, self.graph.nodes[name].where))
+            if self.graph.nodes[name].type in FIRING | {"Input"}:
+                ways.append(_at(way, name))
+                continue
+            for earlier, constant in self._through(name, way):
+                if constant is not None and constant.value.any():
+                    constants.append(constant)
+                if earlier is not None:
+                    todo += [(before, earlier) for before in reversed(self._before[name])]
+        return ways, constants
+
+    def _given(self, name: str) -> Shape:
+        return graph_shape(self.shapes[name], self.graph.nodes[name].where)
+
+    def _through(self, name: str, way: Way) -> Iterator[tuple[Way | None, Constant | None]]:
+        """Yield the way from the input of a node that does not spike, and what the node adds on it."""
+        node = self.graph.nodes[name]
+        if node.type == "Delay":
+            for steps, part in self._delayed(name, node, way.map):
+                yield _later(way, part, steps), None
+        elif node.type in SILENT:
+            yield from self._filtered(node, self.silent[name], way)
+        else:
+            layer = self._layer(name)
+            constant = None
+            if layer.bias is not None:
+                value = way.map.apply(layer.bias)
+                constant = Constant(value=value, delay_steps=way.delay_steps, filters=way.filters)
+            called = way.name or (name if node.type in _WEIGHTED else "")
+            yield _moved(way, layer.map, called), constant
+
+    def _layer(self, name: str) -> Layer:
+        if name not in self._layers:
+            self._layers[name] = layer_of(self.graph.nodes[name], self.taken[name])
+        return self._layers[name]
+
+    def _filtered(self, node: NirNode, filter_: Neurons, way: Way) -> Iterator[tuple[Way | None, Constant | None]]:
+        shape = way.map.source
+        kept = tuple(_behind(stage, shape, way.map, node.where) for stage in filter_.stages)
+        if filter_.bias.any():
+            value = way.map.apply(np.array(per_neuron(filter_.bias, shape)))
+            yield None, Constant(value=value, delay_steps=way.delay_steps, filters=kept[-1:] + way.filters)
+        earlier = compose(way.map, scaled(shape, filter_.gain, node.where))
+        yield Way(source="", map=earlier, delay_steps=way.delay_steps, filters=kept + way.filters, name=way.name), None
+
+    def _delayed(self, name: str, node: NirNode, behind: LinearMap) -> Iterator[tuple[int, LinearMap]]:
+        shape = behind.source
+        exact = spread(node["delay"], shape, f"{node.where}: delay").astype(np.float64) / self.step
+        if not np.isfinite(exact).all():
+            raise FileFormatError(f"{node.where}: delay", "is infinite", "give seconds")
+        steps = np.rint(exact)
+        error = float(abs(exact - steps).max())
+        if error > 1e-3 and name not in self._delays:  # less is the rounding of float32
+            what = f"rounded to whole steps of {self.step:g}, by at most {error:.3g} steps"
+            self.losses.append(Loss(node=name, attribute="delay", effect="approximated", what=what, error=error))
+        self._delays.add(name)
+        distinct = np.unique(steps)
+        for one in distinct:
+            part = behind if len(distinct) == 1 else masked(behind, np.array(per_neuron(steps == one, shape)))
+            yield int(min(one, 1 << 20)), part
+
+
+def _at(way: Way, source: str) -> Way:
+    return Way(source=source, map=way.map, delay_steps=way.delay_steps, filters=way.filters, name=way.name)
+
+
+def _moved(way: Way, first: LinearMap, name: str = "") -> Way:
+    made = compose(way.map, first)
+    return Way(source="", map=made, delay_steps=way.delay_steps, filters=way.filters, name=name or way.name)
+
+
+def _later(way: Way, part: LinearMap, steps: int) -> Way:
+    return Way(source="", map=part, delay_steps=way.delay_steps + steps, filters=way.filters, name=way.name)
+
+
+def _behind(kept: Array, shape: Shape, way: LinearMap, where: str) -> Array:
+    """Return what a filter keeps, once it stands behind the linear map that follows it."""
+    if kept.ndim == 0:
+        return kept
+    if not way.keeps_neurons:
+        what = (
+            "has time constants that differ, and is followed by weights; analogue values do not travel along synapses"
+        )
+        raise FileFormatError(where, what, "give all its neurons the same time constant, or let it end at an output")
+    return reduced(np.array(per_neuron(kept, shape)).reshape(way.target), way.target)
+
+
+def shapes_of(graph: NirGraph) -> tuple[dict[str, Shape], dict[str, Shape]]:
+    """Return the shapes that each node takes and gives, as NIR counts dimensions, from the inputs on.
+
+    Raises
+    ------
+    FileFormatError
+        Two edges bring different numbers of neurons to one node; a loop has no neurons in it.
+    """
+    before = graph.predecessors()
+    passive: nx.DiGraph[str] = nx.DiGraph(
+        edge for edge in graph.edges if not {graph.nodes[end].type for end in edge} & (FIRING | {"Input"})
+    )
+    try:
+        loop = [source for source, _ in nx.find_cycle(passive)]
+    except nx.NetworkXNoCycle:
+        loop = []
+    if loop:
+        what = f"has the loop {' → '.join([*loop[:8], loop[0]])}, in which nothing fires"
+        raise FileFormatError(graph.nodes[loop[0]].where, what, "put neurons that fire into the loop")
+    after: dict[str, list[str]] = {name: [] for name in graph.nodes}
+    for source, target in sorted(graph.edges):
+        after[source].append(target)
+    todo = [name for name, node in graph.nodes.items() if node.type == "Input"]
+    shapes: dict[str, Shape] = {name: graph.nodes[name]["shape"] for name in todo}
+    taken = dict(shapes)
+    while todo:
+        name = todo.pop(0)
+        for target in after[name]:
+            if target not in shapes:
+                taken[target] = shapes[name]
+                shapes[target] = _given(graph.nodes[target], shapes[name])
+                todo.append(target)
+    unreached = sorted(set(graph.nodes) - set(shapes))
+    if unreached:
+        what = "is not reached from any input"
+        raise FileFormatError(graph.nodes[unreached[0]].where, what, "connect it, or take it out")
+    for name, sources in before.items():
+        sizes = {prod(shapes[source]) for source in sources}
+        if len(sizes) > 1:
+            found = ", ".join(f"{shapes[source]} of {source}" for source in sources[:4])
+            raise FileFormatError(graph.nodes[name].where, f"gets shapes that do not add up: {found}", "make them meet")
+        declared = graph.nodes[name].fields.get("shape", shapes[name])
+        if prod(declared) != prod(shapes[name]):
+            what = f"declares the shape {declared}, and gets {shapes[name]}"
+            raise FileFormatError(graph.nodes[name].where, what, "make them meet")
+    return taken, shapes
+
+
+def _given(node: NirNode, shape: Shape) -> Shape:
+    """Return the shape that a node gives when it gets this one."""
+    if node.type in LINEAR:
+        return layer_of(node, shape).shape
+    own = [value.shape for value in node.fields.values() if value.ndim and value.size == prod(shape)]
+    return max(own, key=len) if own and prod(shape) > 1 else shape
