@@ -47,10 +47,21 @@ def _load_netx(path: Path, assumed: Assumptions) -> tuple[AnyGraph, LossReport]:
     return load_netx(path, assumed)
 
 
+def _save_nir(graph: AnyGraph, path: Path, assumed: Assumptions) -> LossReport:
+    raise OptionError(str(path), "is NIR, which is read and not yet written", f"use {OWN}")
+
+
+def _load_nir(path: Path, assumed: Assumptions) -> tuple[AnyGraph, LossReport]:
+    from spikegraph.export.nir import load_nir
+
+    return load_nir(path, assumed)
+
+
 OWN = ".h5"
 FORMATS = {
     OWN: Format(save=_save_hdf5, load=_load_hdf5),
     ".net": Format(save=_save_netx, load=_load_netx),
+    ".nir": Format(save=_save_nir, load=_load_nir),
 }
 
 

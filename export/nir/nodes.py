@@ -141,7 +141,13 @@ _CONV: dict[str, _Parse] = {
     "input_shape": _shape,
 }
 _POOL: dict[str, _Parse] = {"kernel_size": _pair(1), "stride": _pair(1), "padding": _pair(0)}
-_CURRENT: dict[str, _Parse] = {"tau_syn": _times, "tau_mem": _times, "r": _resistance, "v_leak": _numbers, "w_in": _numbers}
+_CURRENT: dict[str, _Parse] = {
+    "tau_syn": _times,
+    "tau_mem": _times,
+    "r": _resistance,
+    "v_leak": _numbers,
+    "w_in": _numbers,
+}
 _FIRING: dict[str, _Parse] = {"v_threshold": _numbers, "v_reset": _numbers}
 FIELDS: dict[str, dict[str, _Parse]] = {
     "Input": {"shape": _shape},

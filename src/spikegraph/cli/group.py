@@ -28,6 +28,7 @@ _EXTRAS = {
     "tensorboardX": "tensorboard",
     "onnx": "onnx",
     "onnxruntime": "onnx",
+    "nir": "nir",
 }
 
 
