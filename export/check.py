@@ -222,7 +222,7 @@ def _chip_limits(graph: Graph, chip: Chip) -> Iterator[Problem]:
     on = f" on {chip.title}"
     for name, source in graph.inputs.items():
         if source.graded and not chip.graded_input.value:
-            remedy = "use rate or first_spike coding, or a chip with graded spikes"
+            remedy = "use rate or first_spike coding, or events of max_value 1, or a chip with graded spikes"
             values = f"{source.min_value}…{source.max_value}"
             what = f"graded input ({values}), but spikes are binary{on}"
             yield Problem(where=name, what=what, remedy=remedy, found=values, limit="0…1")
@@ -233,8 +233,8 @@ def _chip_limits(graph: Graph, chip: Chip) -> Iterator[Problem]:
             yield from _sharing(name, parameter, value, limit, on)
         if population.reset not in chip.reset.modes:
             what = f"reset = {population.reset!r}, but only {', '.join(chip.reset.modes)} exists{on}"
-            remedy = "train with that reset, or choose another chip"
             modes = ", ".join(chip.reset.modes)
+            remedy = f"train with that reset, convert with --reset {chip.reset.modes[0]}, or choose another chip"
             yield Problem(where=name, what=what, remedy=remedy, found=population.reset, limit=modes)
         limit = chip.refractory_steps.format
         yield from _outside(name, "refractory_steps", population.refractory_steps, limit, on)

@@ -363,7 +363,7 @@ ON_LOIHI1: list[tuple[Callable[[Graph], Graph], str]] = [
     (
         change("inputs", "in", max_value=3),
         "in: graded input (0…3), but spikes are binary on CHIP; "
-        "use rate or first_spike coding, or a chip with graded spikes",
+        "use rate or first_spike coding, or events of max_value 1, or a chip with graded spikes",
     ),
     (hidden(decay_v=4096), "hidden: decay_v = 4096 is outside 0…4095 on CHIP; bring decay_v into that range"),
     (
@@ -388,7 +388,8 @@ ON_LOIHI1: list[tuple[Callable[[Graph], Graph], str]] = [
     ),
     (
         hidden(reset="subtract"),
-        "hidden: reset = 'subtract', but only zero exists on CHIP; train with that reset, or choose another chip",
+        "hidden: reset = 'subtract', but only zero exists on CHIP; train with that reset, convert with --reset zero, or"
+        " choose another chip",
     ),
     (
         hidden(refractory_steps=64),
