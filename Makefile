@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT ?= demo-out
 BENCH_ENVS := .bench-envs
+PEERS_ENVS := .peers-envs
 
 SANAFE := .venv-sanafe
 
-.PHONY: setup demo test test-slow lint bench bench-envs check-sanafe check-sanafe-table clean
+.PHONY: setup demo test test-slow lint bench bench-envs check-sanafe check-sanafe-table peers-envs check-peers clean
 
 setup: $(READY)
 
@@ -39,7 +40,7 @@ lint: setup
 
 # The peers that `make bench` compares with, each in an environment of its own: some ten minutes the first time.
 bench-envs: setup
-	$(BIN)/python tests/benchmarks/peers/install.py $(BENCH_ENVS)
+	$(BIN)/python tests/benchmarks/peers/install.py $(BENCH_ENVS) tests/benchmarks/peers/requirements
 
 bench: setup bench-envs
 	$(BIN)/python -m pytest tests/benchmarks -o python_files="bench_*.py" --benchmark-columns=median,iqr,rounds
@@ -57,5 +58,13 @@ check-sanafe: setup $(SANAFE)/.ready
 check-sanafe-table: setup $(SANAFE)/.ready
 	SANAFE_PYTHON=$(SANAFE)/bin/python PYTHONPATH=tests $(BIN)/python tests/crosscheck/table.py $(GRAPH) $(ARGS)
 
+# The frameworks whose networks come in as NIR, each in an environment of its own: some five minutes the first time.
+# Networks are trained there, exported by the framework, and compared here spike by spike (docs/nir.md).
+peers-envs: setup
+	$(BIN)/python tests/benchmarks/peers/install.py $(PEERS_ENVS) tests/frameworks/requirements
+
+check-peers: setup peers-envs
+	$(BIN)/python -m pytest tests/frameworks -m peers
+
 clean:
-	rm -rf $(VENV) $(SANAFE) $(BENCH_ENVS) $(OUT) build dist
+	rm -rf $(VENV) $(SANAFE) $(BENCH_ENVS) $(PEERS_ENVS) $(OUT) build dist

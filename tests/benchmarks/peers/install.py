@@ -1,6 +1,7 @@
-"""Make the environments of the peers in .bench-envs: `make bench-envs`. The first time takes some ten minutes.
+"""Make environments of other tools: `install.py ROOT REQUIREMENTS`; see `make bench-envs` and `make peers-envs`.
 
-One environment for each file in requirements/, with pinned versions. Two kinds of comment in a file mean something:
+One environment in the folder ROOT for each file in the folder REQUIREMENTS, with pinned versions. Two kinds of comment
+in a file mean something:
 
     # python: 3.9                an interpreter that must be found, as python3.9 or by pyenv; else this project's
     # no-deps: lava-nc==0.10.0   installed last, by itself, because its metadata refuse what it works with
@@ -18,7 +19,6 @@ import sys
 import time
 from pathlib import Path
 
-REQUIREMENTS = Path(__file__).parent / "requirements"
 PIP = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
 
 
@@ -35,8 +35,7 @@ def interpreter(version: str) -> str:
     raise FileNotFoundError(f"there is no Python {version} here")
 
 
-def install(name: str, folder: Path) -> None:
-    file = REQUIREMENTS / f"{name}.txt"
+def install(file: Path, folder: Path) -> None:
     text = file.read_text()
     versions = marked(text, "python")
     python = interpreter(versions[0]) if versions else sys.executable
@@ -48,17 +47,18 @@ def install(name: str, folder: Path) -> None:
         subprocess.run([own, *PIP, "--no-deps", "--ignore-requires-python", package], check=True)
 
 
-def main(root: Path) -> None:
-    names = sorted(file.stem for file in REQUIREMENTS.glob("*.txt"))
-    for i, name in enumerate(names, 1):
-        folder, pins = root / name, (REQUIREMENTS / f"{name}.txt").read_text()
+def main(root: Path, requirements: Path) -> None:
+    files = sorted(requirements.glob("*.txt"))
+    for i, file in enumerate(files, 1):
+        name, pins = file.stem, file.read_text()
+        folder = root / name
         done, failed = folder / "installed.txt", folder / "failed"
-        if any(file.is_file() and file.read_text().startswith(pins) for file in (done, failed)):
+        if any(told.is_file() and told.read_text().startswith(pins) for told in (done, failed)):
             continue
-        print(f"peers {i}/{len(names)}: installing {name}", end=" … ", flush=True)
+        print(f"peers {i}/{len(files)}: installing {name}", end=" … ", flush=True)
         begin = time.monotonic()
         try:
-            install(name, folder)
+            install(file, folder)
             done.write_text(pins)
             print(f"{time.monotonic() - begin:.0f} s", flush=True)
         except (OSError, subprocess.CalledProcessError) as error:
@@ -68,4 +68,4 @@ def main(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
