@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+AssumedReset = Literal["zero", "subtract", "none", "zero-at-once", "subtract-at-once"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +18,9 @@ class Assumptions:
         Seconds per step.
     convention : str, optional
         How a framework makes steps of continuous time: a name of `nir.conventions.CONVENTIONS`.
+    reset : str, optional
+        What a spike does to v, where a file holds only the value: "zero", "subtract" or "none", when the framework does
+        it unless told otherwise (snnTorch: one step late); "zero-at-once", "subtract-at-once": in the spike's step.
     n_steps : int, optional
         Length of a sample's window in steps.
     max_value : int, optional
@@ -23,6 +29,7 @@ class Assumptions:
 
     dt: float | None = None
     convention: str | None = None
+    reset: AssumedReset | None = None
     n_steps: int | None = None
     max_value: int | None = None
 

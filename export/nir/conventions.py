@@ -8,13 +8,14 @@ when a spike is fired, and what it leaves of v.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import OptionError
+from spikegraph.export.graph import Reset
 from spikegraph.export.quantize import kept_share
 
 Gain = Literal["step", "held", "r"]
@@ -38,10 +39,16 @@ class Convention:
         For what does not leak (I, IF). step: r · dt.
     strict : bool
         A neuron fires at v > v_threshold; else at v >= v_threshold.
-    reset : "value" or "subtract"
-        What a spike does to v: v_reset takes its place, or v_threshold is taken off.
+    reset : "zero", "subtract" or "none"
+        What a spike does to v: v_reset takes its place, v_threshold is taken off, nothing.
     delayed_reset : bool
-        v is reset as the next step begins, and not in the step of the spike.
+        v is reset in the next step, and not in the step of the spike: v_threshold is taken off after the decay. v_reset
+        takes the place of v before the step (which is the same as at once), or, where there is a synaptic current
+        or a recurrent weight, after it, so that the step's input is lost.
+    clamped : bool
+        Shares that are kept, beyond 1, count as 1: time constants may be negative.
+    starts_at : "v_reset" or "v_leak"
+        Where v begins.
     dt : float
         Seconds per step where neither the file nor the user says.
     in_steps : bool
@@ -58,8 +65,10 @@ class Convention:
     gain_synapse: Gain
     gain_integrator: Literal["step", "r"] = "step"
     strict: bool = True
-    reset: Literal["value", "subtract"] = "value"
+    reset: Reset = "zero"
     delayed_reset: bool = False
+    clamped: bool = False
+    starts_at: Literal["v_reset", "v_leak"] = "v_reset"
     dt: float = 1e-3
     in_steps: bool = False
     several_spikes: bool = False
@@ -75,7 +84,9 @@ class Convention:
             kept = np.asarray(kept_share(exact, step))
         else:
             with np.errstate(divide="ignore"):
-                kept = np.asarray(1 - np.where(exact > 0, step / exact, 1.0))
+                kept = np.asarray(1 - np.where(exact != 0, step / exact, 1.0))
+        if self.clamped:
+            kept = np.minimum(kept, 1.0)
         return kept.astype(np.float32).astype(np.float64) if tau.dtype == np.float32 else kept
 
     def added(self, gain: Gain, r: Array, tau: Array | None, dt: float) -> Array:
@@ -141,6 +152,19 @@ def _time_constant(kept: float, dt: float) -> float:
     return near
 
 
+_SINABS = Convention(
+    name="sinabs",
+    title="Sinabs",
+    decay="exponential",
+    gain="held",
+    gain_silent="r",
+    gain_synapse="r",
+    gain_integrator="r",
+    strict=False,
+    reset="subtract",
+    in_steps=True,
+    several_spikes=True,
+)
 CONVENTIONS = {
     convention.name: convention
     for convention in (
@@ -153,6 +177,7 @@ CONVENTIONS = {
             gain_synapse="step",
             reset="subtract",
             delayed_reset=True,
+            clamped=True,
             dt=1e-4,
         ),
         Convention(
@@ -173,21 +198,11 @@ CONVENTIONS = {
             gain_silent="step",
             gain_synapse="r",
             gain_integrator="r",
+            starts_at="v_leak",
             dt=1e-6,  # its exporter writes time constants of seconds times its step of 1e-3
         ),
-        Convention(
-            name="sinabs",
-            title="Sinabs",
-            decay="exponential",
-            gain="held",
-            gain_silent="r",
-            gain_synapse="r",
-            gain_integrator="r",
-            strict=False,
-            reset="subtract",
-            in_steps=True,
-            several_spikes=True,
-        ),
+        _SINABS,
+        replace(_SINABS, name="sinabs-whole", title="Sinabs with norm_input=False", gain="r"),
         Convention(name="lava", title="Lava", decay="euler", gain="step", gain_silent="step", gain_synapse="step"),
         Convention(
             name="exact",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import get_args
 
 import numpy as np
 
-from spikegraph.export.assumptions import Assumptions
+from spikegraph.export.assumptions import AssumedReset, Assumptions
 from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import OptionError
+from spikegraph.export.graph import RESETS
 from spikegraph.export.nir.conventions import CONVENTIONS, Convention, convention_named
 from spikegraph.export.nir.nodes import NirGraph
 
@@ -45,7 +47,7 @@ def steps_of(graph: NirGraph, assumed: Assumptions) -> Steps:
     OptionError
         There is no such convention, or dt is not above 0.
     """
-    step, narrow = _scaled_step(graph), _all_narrow(graph)
+    step, narrow = _scaled_step(graph), _narrow(graph)
     if assumed.convention is not None:
         convention, why = convention_named(assumed.convention), "as asked for"
     else:
@@ -58,13 +60,25 @@ def steps_of(graph: NirGraph, assumed: Assumptions) -> Steps:
         dt, dt_why = step, "its neurons have r = tau / dt"
     else:
         dt, dt_why = convention.dt, f"the default of {convention.name}, for the file does not say"
+    convention, reset = _with_reset(convention, assumed)
     if not (np.isfinite(dt) and dt > 0):
         raise OptionError("dt", f"is {dt}", "give seconds per step, above 0")
     facts = (
         f"convention {convention.name} ({convention.title}): {why}",
         f"dt = {dt:g} s: {dt_why}",
+        *reset,
     )
     return Steps(convention=convention, dt=float(dt), facts=facts)
+
+
+def _with_reset(convention: Convention, assumed: Assumptions) -> tuple[Convention, list[str]]:
+    if assumed.reset is None:
+        return convention, []
+    mode, _, at_once = assumed.reset.partition("-")
+    if mode not in RESETS or at_once not in ("", "at-once"):
+        raise OptionError("reset", f"is {assumed.reset!r}", f"use one of {', '.join(get_args(AssumedReset))}")
+    late = convention.delayed_reset and not at_once
+    return replace(convention, reset=mode, delayed_reset=late), [f"reset {assumed.reset}: as asked for"]
 
 
 def _stages(graph: NirGraph) -> Iterator[tuple[Array, Array | None]]:
@@ -81,9 +95,11 @@ def _stages(graph: NirGraph) -> Iterator[tuple[Array, Array | None]]:
 
 
 def _scaled_step(graph: NirGraph) -> float | None:
-    """Return the dt with which no stage scales its input, r · dt / τ = 1, if there is one for all."""
+    """Return the dt with which no stage scales its input, r · dt / τ = 1, if there is one for all whose r is not 1."""
     found = []
     for r, tau in _stages(graph):
+        if (r == 1).all():
+            continue
         with np.errstate(divide="ignore", invalid="ignore"):
             step = np.asarray(1 / r if tau is None else tau.astype(np.float64) / r, np.float64)
         found.append(step[np.isfinite(step)].ravel())  # infinite over infinite: snnTorch's neurons without a leak
@@ -93,8 +109,9 @@ def _scaled_step(graph: NirGraph) -> float | None:
     return float(f"{np.median(steps):.5g}")  # what float32 blurs
 
 
-def _all_narrow(graph: NirGraph) -> bool:
-    return all(r.dtype == np.float32 for r, _ in _stages(graph))
+def _narrow(graph: NirGraph) -> bool:
+    """Whether some parameters are float32: SpikingJelly's are float64, snnTorch's only those of recurrent neurons."""
+    return any(r.dtype == np.float32 for r, _ in _stages(graph)) or any(name.endswith(".w_rec") for name in graph.nodes)
 
 
 def _likely(graph: NirGraph, step: float | None, *, narrow: bool) -> tuple[Convention, str]:

@@ -77,6 +77,8 @@ def neurons_of(node: NirNode, shape: Shape, convention: Convention, dt: float) -
 
 
 def _kept(tau: Array, convention: Convention, dt: float, where: str) -> Array:
+    if (tau < 0).any() and not convention.clamped:
+        raise FileFormatError(where, f"holds the time {tau.min()}", "give times of at least 0, or another convention")
     kept = convention.kept(tau, dt)
     if (kept < 0).any():
         longest = float(tau[kept < 0].min()) if tau.ndim else float(tau)

@@ -80,8 +80,9 @@ def _times(value: Any, where: str) -> Array:
     return array
 
 
-def _resistance(value: Any, where: str) -> Array:
-    return _numbers(value, where, infinite=True)  # τ / dt is infinite where nothing leaks
+def _infinite(value: Any, where: str) -> Array:
+    """Return time constants, or what they are divided by: both are infinite where nothing leaks."""
+    return _numbers(value, where, infinite=True)
 
 
 def _integers(value: Any, where: str, lowest: int) -> Shape:
@@ -142,9 +143,9 @@ _CONV: dict[str, _Parse] = {
 }
 _POOL: dict[str, _Parse] = {"kernel_size": _pair(1), "stride": _pair(1), "padding": _pair(0)}
 _CURRENT: dict[str, _Parse] = {
-    "tau_syn": _times,
-    "tau_mem": _times,
-    "r": _resistance,
+    "tau_syn": _infinite,
+    "tau_mem": _infinite,
+    "r": _infinite,
     "v_leak": _numbers,
     "w_in": _numbers,
 }
@@ -163,10 +164,10 @@ FIELDS: dict[str, dict[str, _Parse]] = {
     "Flatten": {"start_dim": _integer(-8), "end_dim": _integer(-8), "input_type": _shape},
     "Delay": {"delay": _times},
     "Threshold": {"threshold": _numbers},
-    "I": {"r": _resistance},
-    "LI": {"tau": _times, "r": _resistance, "v_leak": _numbers},
-    "IF": {"r": _resistance, **_FIRING},
-    "LIF": {"tau": _times, "r": _resistance, "v_leak": _numbers, **_FIRING},
+    "I": {"r": _infinite},
+    "LI": {"tau": _infinite, "r": _infinite, "v_leak": _numbers},
+    "IF": {"r": _infinite, **_FIRING},
+    "LIF": {"tau": _infinite, "r": _infinite, "v_leak": _numbers, **_FIRING},
     "CubaLI": _CURRENT,
     "CubaLIF": {**_CURRENT, **_FIRING},
 }

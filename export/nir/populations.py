@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -84,7 +84,10 @@ def add_population(
     each_gain = per_neuron(neurons.gain, shape).ravel()
     constants = [Constant(value=c.value * each_gain, delay_steps=c.delay_steps, filters=c.filters) for c in constants]
     dynamics = _dynamics(node, shape, neurons, ways, constants)
-    reset, v_threshold, refractory_steps = _firing(parts, name, node, neurons, dynamics, convention)
+    recurrent = any(way.source == name for way in ways)
+    reset, v_threshold, refractory_steps = _firing(
+        parts, name, node, neurons, dynamics, convention, recurrent=recurrent
+    )
     for way in ways:
         made = as_projection(compose(gain, way.map), way.source, name, way.delay_steps)
         parts.projections.append((way.name or f"{way.source}_to_{name}", made))
@@ -104,7 +107,7 @@ def add_population(
     )
     for constant in dynamics.by_synapse:
         _add_source(parts, name, shape, constant)
-    if reset == "none" and convention.delayed_reset and neurons.v_reset is not None:
+    if reset == "none" and convention.reset == "subtract" and neurons.v_reset is not None:
         _add_late_reset(parts, name, v_threshold, dynamics.kept_u)
 
 
@@ -152,7 +155,14 @@ def _equal(a: Array, b: Array) -> bool:
 
 
 def _firing(
-    parts: Parts, name: str, node: NirNode, neurons: Neurons, dynamics: _Dynamics, convention: Convention
+    parts: Parts,
+    name: str,
+    node: NirNode,
+    neurons: Neurons,
+    dynamics: _Dynamics,
+    convention: Convention,
+    *,
+    recurrent: bool,
 ) -> tuple[Reset, Array | None, int]:
     """Return reset mode, threshold and refractory period."""
     v_threshold, v_reset = neurons.v_threshold, neurons.v_reset
@@ -162,23 +172,29 @@ def _firing(
         )
         parts.losses.append(Loss(node=name, attribute="v_threshold", effect="none", what=what))
         return "none", None, 1
-    mode: Literal["value", "subtract"] = convention.reset
+    mode: Reset = convention.reset
     if v_reset is not None and v_reset.any():
-        if mode == "subtract":
+        if mode != "zero":
             parts.note(f"{name}: v_reset is not 0, so that a spike sets v to it, whatever {convention.title} does")
-        mode = "value"
+        mode = "zero"
         shape = v_threshold.shape if v_threshold.ndim >= v_reset.ndim else v_reset.shape
         v_threshold = per_neuron(v_threshold, shape) - per_neuron(v_reset, shape)
         what = "v is counted from v_reset: it begins there, and what is read of it is less by v_reset"
         parts.losses.append(Loss(node=name, attribute="v_reset", effect="none", what=what))
+    if convention.starts_at == "v_leak" and v_reset is not None and neurons.bias.any():
+        what = f"v begins at v_leak in {convention.title}, here at v_reset"
+        parts.losses.append(Loss(node=name, attribute="v_leak", effect="approximated", what=what))
     if (v_threshold <= 0).any():
         what = f"has a threshold of {float(v_threshold.min()):g} above v_reset"
         raise FileFormatError(node.where, what, "neurons here fire above a threshold that is above their reset")
     if convention.several_spikes and v_reset is not None:
         what = f"{convention.title} may fire several spikes in one step, here a neuron fires at most one"
         parts.losses.append(Loss(node=name, attribute="spikes per step", effect="approximated", what=what))
-    below = v_threshold if convention.strict else np.nextafter(v_threshold, v_threshold.dtype.type(0))
+    below = v_threshold if convention.strict else np.nextafter(v_threshold.astype(np.float32), np.float32(0))
     if v_reset is None:
+        return "none", np.asarray(below), 1
+    if mode == "none":
+        parts.note("a spike does nothing to v")
         return "none", np.asarray(below), 1
     leaks = bool((dynamics.kept_v != 1).any())
     if mode == "subtract" and convention.delayed_reset and leaks:
@@ -194,6 +210,12 @@ def _firing(
             error = float(abs(below - v_threshold).max())
             parts.losses.append(Loss(node=name, attribute="v_threshold", effect="approximated", what=what, error=error))
         return "subtract", np.asarray(below), 1
+    if convention.delayed_reset and (recurrent or len(neurons.stages) == 2):
+        parts.note(
+            f"a spike sets v to v_reset for the step after it too, whose input is lost, as {convention.title} does for "
+            "neurons with a synaptic current or recurrent weights unless told otherwise"
+        )
+        return "zero", np.asarray(below), 2
     parts.note("a spike sets v to v_reset, in the step in which it is fired")
     return "zero", np.asarray(below), 1
 

@@ -13,12 +13,12 @@ from spikegraph import stages
 from spikegraph.cli.output import PATH, json_option, print_json, showing_progress, table, weight_bits
 from spikegraph.cli.reports import print_losses, print_quantization
 from spikegraph.conversion import Conversion
-from spikegraph.export.assumptions import Assumptions
+from spikegraph.export.assumptions import AssumedReset, Assumptions
 from spikegraph.export.coding import CodingKind, InputCoding, ReadoutKind
 from spikegraph.export.errors import OptionError
 from spikegraph.export.formats import FORMATS
 
-_ASSUMED = ("dt", "convention", "n_steps", "max_value")
+_ASSUMED = ("dt", "convention", "reset", "n_steps", "max_value")
 
 
 def assumptions(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -26,6 +26,7 @@ def assumptions(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--max-value", type=int, help="The largest integer that an input spike carries; 1: binary."),
         click.option("--n-steps", type=int, help="Length of a sample in steps."),
+        click.option("--reset", type=click.Choice(get_args(AssumedReset)), help="What a spike does to the potential."),
         click.option("--convention", help="Whose steps of continuous time: snntorch, norse, … (docs/nir.md)."),
         click.option("--dt", type=float, help="Seconds per step, where the file does not say."),
     ):

@@ -1,8 +1,8 @@
 """Train one framework's networks and write what it computes, and what its exporter makes of them.
 
 `python -m side.train_and_export FRAMEWORK OUT [NAME …]` in tests/frameworks, with the Python of the framework's own
-environment. For each network OUT/NAME.nir, by the framework's exporter, OUT/NAME.npz with the test spikes, the labels and
-every layer's spikes and potentials, and OUT/NAME.json with versions, accuracy and seconds, or the exporter's error.
+environment. For each network: OUT/NAME.nir by the framework's exporter; OUT/NAME.npz with test spikes, labels and the
+spikes and potentials of every layer; OUT/NAME.json with versions, accuracy, seconds, and the exporter's error if any.
 """
 
 from __future__ import annotations
