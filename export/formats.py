@@ -9,6 +9,7 @@ from pathlib import Path
 
 from spikegraph.export.assumptions import NOTHING_ASSUMED, Assumptions
 from spikegraph.export.container import container_kind
+from spikegraph.export.demands import as_asked
 from spikegraph.export.errors import FileFormatError, OptionError
 from spikegraph.export.float_graph import FloatGraph
 from spikegraph.export.graph import Graph
@@ -31,8 +32,9 @@ def _save_hdf5(graph: AnyGraph, path: Path, _: Assumptions) -> LossReport:
     return LossReport(step=f"write {path.name}")
 
 
-def _load_hdf5(path: Path, _: Assumptions) -> tuple[AnyGraph, LossReport]:
-    return load_graph(path), LossReport(step=f"read {path.name}")
+def _load_hdf5(path: Path, asked: Assumptions) -> tuple[AnyGraph, LossReport]:
+    graph, losses = as_asked(load_graph(path), asked)
+    return graph, LossReport(step=f"read {path.name}", losses=losses)
 
 
 def _save_netx(graph: AnyGraph, path: Path, assumed: Assumptions) -> LossReport:

@@ -128,7 +128,7 @@ def _decided(graph: AnyGraph, coding: InputCoding | None, readout: str | None) -
     facts = []
     if coding is not None:
         inputs = {
-            name: replace(node, max_value=coding.largest) if node.max_value < coding.largest else node
+            name: replace(node, min_value=min(coding.largest, 0), max_value=max(coding.largest, 0))
             for name, node in graph.inputs.items()
         }
         graph = replace(graph, coding=coding, inputs=inputs)

@@ -80,6 +80,27 @@ def test_net_files_are_read_by_every_command(tmp_path: Path) -> None:
     assert "(3 samples" in call("simulate", tmp_path / "b.h5", "--data", "digits:test", "--samples", 3).stdout
 
 
+def test_what_a_chip_lacks_can_be_asked_for(floats: Path, tmp_path: Path) -> None:
+    graph, soft, out = float_graph(), tmp_path / "soft.h5", tmp_path / "net.h5"
+    soft_reset = {name: replace(one, reset="subtract") for name, one in graph.populations.items()}
+    graded = {"pixels": Input(shape=(64,), max_value=15)}
+    coding = InputCoding(kind="direct", max_value=15)
+    formats.save(replace(graph, populations=soft_reset, inputs=graded, coding=coding), soft)
+    assert "convert with --reset zero" in refused("convert", soft, out, "--chip", "loihi1").replace("\n", " ")
+    asked = ("--chip", "loihi1", "--reset", "zero", "--max-value", 1, "--n-steps", 4)
+    found = json.loads(call("convert", soft, out, *asked, "--json").stdout)
+    assert [(one["node"], one["attribute"], one["effect"], one["what"]) for one in found["reading"]["losses"]] == [
+        ("population hidden", "reset", "approximated", "zero, in place of subtract"),
+        ("population out", "reset", "approximated", "zero, in place of subtract"),
+        ("graph", "n_steps", "approximated", "4, in place of 6"),
+        ("input pixels", "max_value", "approximated", "1, in place of 15: a spike carries no more"),
+    ]
+    made = formats.load_integer(out)
+    assert {one.reset for one in made.populations.values()} == {"zero"}
+    assert (made.n_steps, made.inputs["pixels"].max_value, made.coding) == (4, 1, replace(coding, max_value=1))
+    assert call("convert", soft, tmp_path / "b.h5", "--reset", "zero", "--strict").exit_code == 1
+
+
 @pytest.mark.parametrize("effect", ["none", "approximated", "dropped"])
 def test_strict_writes_nothing_that_lost_something(
     floats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, effect: Effect
@@ -111,6 +132,9 @@ def test_strict_writes_nothing_that_lost_something(
         (["{floats}", "{tmp}/a.h5", "--chip", "loihi9"], "is not known"),
         (["{floats}", "{tmp}/a.h5", "--seed", "3"], "are of a code, and none is named; add --coding"),
         (["{floats}", "{tmp}/run.h5"], "would be replaced"),
+        (["{floats}", "{tmp}/a.h5", "--dt", "0.5"], "--dt: is 0.5 s, and the file says 0.001 s; leave it out"),
+        (["{floats}", "{tmp}/a.h5", "--convention", "norse"], "--convention: is of .nir files"),
+        (["{floats}", "{tmp}/a.h5", "--reset", "zero-at-once"], "use one of zero, subtract, none"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written(
