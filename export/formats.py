@@ -50,7 +50,9 @@ def _load_netx(path: Path, assumed: Assumptions) -> tuple[AnyGraph, LossReport]:
 
 
 def _save_nir(graph: AnyGraph, path: Path, assumed: Assumptions) -> LossReport:
-    raise OptionError(str(path), "is NIR, which is read and not yet written", f"use {OWN}")
+    from spikegraph.export.nir import save_nir
+
+    return save_nir(graph, path, assumed)
 
 
 def _load_nir(path: Path, assumed: Assumptions) -> tuple[AnyGraph, LossReport]:

@@ -61,9 +61,7 @@ def save_graph(graph: Graph | FloatGraph, path: str | os.PathLike[str]) -> None:
         The file cannot be written, or the provenance is not plain JSON.
     """
     require_legal(graph)
-    kind, tree = _kind_of(graph), _tree(graph)
-    tree |= {"content": tree_checksum(kind, tree), "provenance": Json(value=dict(graph.provenance))}
-    write_container(path, kind, tree)
+    write_container(path, *tree_of_graph(graph))
 
 
 def load_graph(path: str | os.PathLike[str]) -> Graph | FloatGraph:
@@ -83,14 +81,34 @@ def load_graph(path: str | os.PathLike[str]) -> Graph | FloatGraph:
     kind = container_kind(path)
     if kind not in _KINDS:
         raise FileFormatError(str(path), f"is a {kind}, expected a {' or '.join(_KINDS)}", "give the file of a graph")
-    tree = read_container(path, kind, narrow=True)
-    graph = _graph(tree, kind, where=str(path))
+    return graph_of_tree(read_container(path, kind, narrow=True), kind, where=str(path))
+
+
+def tree_of_graph(graph: Graph | FloatGraph) -> tuple[str, dict[str, Any]]:
+    """Return the kind and the tree of a graph's file: what `write_container` takes."""
+    kind, tree = _kind_of(graph), _tree(graph)
+    return kind, tree | {"content": tree_checksum(kind, tree), "provenance": Json(value=dict(graph.provenance))}
+
+
+def graph_of_tree(tree: Mapping[str, Any], kind: str, where: str) -> Graph | FloatGraph:
+    """Return the graph that a tree holds; `where` is what messages call it.
+
+    Raises
+    ------
+    FileFormatError
+        There is no such kind; a field is missing, unknown or of the wrong type; the graph is not what `content` says.
+    GraphError
+        The graph is not legal.
+    """
+    if kind not in _KINDS:
+        raise FileFormatError(where, f"is a {kind}, expected a {' or '.join(_KINDS)}", "give the file of a graph")
+    graph = _graph(tree, kind, where)
     found = problems(graph)
     if found:
-        raise GraphError([replace(problem, where=f"{path}: {problem.where}") for problem in found])
+        raise GraphError([replace(problem, where=f"{where}: {problem.where}") for problem in found])
     if graph_checksum(graph) != tree["content"]:
         what = f"holds a graph of content {graph_checksum(graph)}, but says {tree['content']}"
-        raise FileFormatError(str(path), what, "write each field in the type that docs/format.md gives")
+        raise FileFormatError(where, what, "write each field in the type that docs/format.md gives")
     return graph
 
 

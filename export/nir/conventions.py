@@ -110,7 +110,8 @@ class Convention:
         """Return the time constants that `kept` makes shares of: infinite for 1, float64."""
         step = 1.0 if self.in_steps else dt
         if self.decay == "exponential":
-            return np.asarray(time_constant_of(kept, step))
+            tau = np.asarray(time_constant_of(kept, step))
+            return np.where(kept == 0, step / 800, tau)  # exp(-800) is 0, and nobody divides by 0
         with np.errstate(divide="ignore"):
             return np.asarray(step / (1 - kept))
 

@@ -314,7 +314,7 @@ def _close(graph: NirGraph, where: str) -> None:
                 raise FileFormatError(node.where, what, "add a node of type Input")
             _add_end(graph, "Input", f"input_{name}", shape, node.where)
             graph.edges[f"input_{name}", name] = None
-        if node.type != "Output" and name not in sources:
+        if node.type not in _ENDS and name not in sources:
             _add_end(graph, "Output", f"output_{name}", None, node.where)
             graph.edges[name, f"output_{name}"] = None
 

@@ -21,6 +21,7 @@ from spikegraph.export.graph import Graph, Input, Output
 from spikegraph.export.loss import Loss, LossReport
 from spikegraph.export.nir.infer import Steps, steps_of
 from spikegraph.export.nir.layers import graph_shape
+from spikegraph.export.nir.metadata import graph_in, steps_in
 from spikegraph.export.nir.neurons import FIRING, SILENT, Neurons, neurons_of
 from spikegraph.export.nir.nodes import NirGraph, read_nodes
 from spikegraph.export.nir.populations import Parts, add_population
@@ -58,12 +59,34 @@ def load_nir(path: Path, assumed: Assumptions) -> tuple[Graph | FloatGraph, Loss
 def graph_of_tree(tree: Mapping[str, Any], name: str, assumed: Assumptions) -> tuple[Graph | FloatGraph, LossReport]:
     """Return the graph that the tree of a NIR file holds, and what was lost; as `load_nir`."""
     nir = read_nodes(tree, name)
+    own, told = graph_in(nir, name)
+    if own is not None:
+        return _as_assumed(own, assumed), LossReport(step=f"read {name}", facts=(told,))
+    nir.facts += [told] if told else []
+    written = steps_in(nir.metadata)
+    if written is not None:
+        assumed = replace(
+            assumed,
+            convention=assumed.convention or written[0],
+            dt=written[1] if assumed.dt is None else assumed.dt,
+        )
     steps = steps_of(nir, assumed)
     graph, parts = _float_graph(nir, steps, assumed)
     graph = _with_delayed_loops(graph, parts)
     require_legal(graph)
     facts = (*nir.facts, *steps.facts, *parts.facts)
     return graph, LossReport(step=f"read {name}", facts=facts, losses=(*nir.losses, *parts.losses))
+
+
+def _as_assumed(graph: Graph | FloatGraph, assumed: Assumptions) -> Graph | FloatGraph:
+    """Return spikegraph's own graph with what was asked for: what the file says of itself needs no assumption."""
+    if assumed.n_steps is not None:
+        graph = replace(graph, n_steps=assumed.n_steps)
+    if assumed.max_value is not None:
+        inputs = {name: replace(node, max_value=assumed.max_value) for name, node in graph.inputs.items()}
+        graph = replace(graph, inputs=inputs)
+    require_legal(graph)
+    return graph
 
 
 def _float_graph(nir: NirGraph, steps: Steps, assumed: Assumptions) -> tuple[FloatGraph, Parts]:

@@ -105,7 +105,11 @@ class Wiring:
             if way.map.source != self._given(name):
                 way = _moved(way, identity(self._given(name), way.map.source, self.graph.nodes[name].where))
             if self.graph.nodes[name].type in FIRING | {"Input"}:
-                ways.append(_at(way, name))
+                if way.map.op.weight.any():
+                    ways.append(_at(way, name))
+                else:
+                    what = f"all weights on a way from {name} are 0: it is left out"
+                    self.losses.append(Loss(node=sink, attribute="weight", effect="none", what=what))
                 continue
             for earlier, constant in self._through(name, way):
                 if constant is not None and constant.value.any():
@@ -243,4 +247,5 @@ def _given(node: NirNode, shape: Shape) -> Shape:
     if node.type in LINEAR:
         return layer_of(node, shape).shape
     own = [value.shape for value in node.fields.values() if value.ndim and value.size == prod(shape)]
-    return max(own, key=len) if own and prod(shape) > 1 else shape
+    longest = max(own, key=len, default=())
+    return longest if own and (prod(shape) > 1 or len(longest) > len(shape)) else shape
