@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -40,13 +40,16 @@ class Neurons:
     ----------
     population : Population
     spikes : bool
-        False: the threshold is out of reach, and v is what the layer says.
+        False: no v exceeds the threshold.
+    reads_v : bool
+        The threshold is as good as out of reach: at the end of a network v is what it says.
     facts, losses : lists
         See `LossReport`.
     """
 
     population: Population
     spikes: bool = True
+    reads_v: bool = False
     facts: list[str] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
 
@@ -76,16 +79,13 @@ def neurons_of(layer: Members, shape: Shape, node: str) -> Neurons:
     losses = [_of_training(neuron, node), *_unknown(neuron, node)]
     decay_u, decay_v = (_parameter(neuron, name, shape) for name in ("iDecay", "vDecay"))
     threshold = _parameter(neuron, "vThMant", shape)
-    facts: list[str] = []
     reset: Reset = "zero"
     if (threshold >= NEVER).all():
         if not decay_u.any():
             never = _integrators(layer, shape, bias, f"{node}: iDecay = 0", decay_v)
-            return Neurons(population=never.population, spikes=False, facts=never.facts, losses=_some(losses))
+            return replace(never, losses=_some(losses))
         threshold, reset = np.array(NEVER - 1), "none"  # the highest v would pass that threshold; nothing is lost by it
-    spikes = bool((threshold != NEVER - 1).any())
-    if not spikes:
-        facts.append(f"{node}: vThMant = {neuron.integers('vThMant').max()}, as good as out of reach: its v is read")
+    reads_v = bool((threshold == NEVER - 1).all())
     if not decay_u.all():
         what, remedy = "is 0: u would never be forgotten, decay_u is at least 1", "train with a current decay"
         raise neuron.refusal("iDecay", what, remedy)
@@ -98,7 +98,7 @@ def neurons_of(layer: Members, shape: Shape, node: str) -> Neurons:
         refractory_steps=neuron.integer("refDelay", 1),
         **bias,
     )
-    return Neurons(population=population, spikes=spikes, facts=facts, losses=_some(losses))
+    return Neurons(population=population, spikes=reset == "zero", reads_v=reads_v, losses=_some(losses))
 
 
 def _integrators(
@@ -115,7 +115,7 @@ def _integrators(
     said = (
         f"{because}: v adds up the weighted input and never fires; lava-dl adds up in u, which wraps where v saturates"
     )
-    return Neurons(population=population, spikes=False, facts=[said])
+    return Neurons(population=population, spikes=False, reads_v=True, facts=[said])
 
 
 def _bias(layer: Members, shape: Shape) -> dict[str, Any]:

@@ -124,6 +124,7 @@ class _Network:
     last: str = ""
     delays: Array = field(default_factory=lambda: np.array(0))
     spikes: bool = True
+    reads_v: bool = False
     coding: InputCoding | None = None
     classes: int = 0
 
@@ -150,11 +151,13 @@ class _Network:
             raise FileFormatError(str(path), "has no layer of neurons", "export the network again")
         if self.delays.any():
             self._delay_the_last(path)
-        output = Output(population=self.last, variable="s" if self.spikes else "v")
+        output = Output(population=self.last, variable="v" if self.reads_v else "s")
+        if self.reads_v:
+            self.facts.append(f"population {self.last}: the threshold is as good as out of reach: its v is read")
         readout, n = None, self.populations[self.last].n
         if n > 1:
             n_each = n // self.classes if self.classes else 1
-            readout = Readout(kind="count" if self.spikes else "membrane", output=OUTPUT, neurons_per_class=n_each)
+            readout = Readout(kind="membrane" if self.reads_v else "count", output=OUTPUT, neurons_per_class=n_each)
             said = "averages the spikes of" if self.classes else "does not say; assumed: the largest of"
             self.facts.append(f"decision: the file {said} {n} neurons, {n_each} for each class ({readout.kind})")
         return Graph(
@@ -235,7 +238,8 @@ class _Network:
 
     def _neurons(self, i: int, layer: Members, shape: Shape) -> None:
         neurons = neurons_of(layer, shape, f"population layer{i}")
-        self.populations[f"layer{i}"], self.spikes = neurons.population, neurons.spikes
+        self.populations[f"layer{i}"] = neurons.population
+        self.spikes, self.reads_v = neurons.spikes, neurons.reads_v
         self.facts += neurons.facts
         self.losses += neurons.losses
 
