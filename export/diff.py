@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from math import prod
 from typing import Any
 
@@ -12,7 +12,7 @@ from scipy.sparse import coo_array
 
 from spikegraph.export.connectivity import Array, Connectivity, Shape, per_neuron
 from spikegraph.export.float_graph import FloatGraph
-from spikegraph.export.graph import Graph
+from spikegraph.export.graph import Graph, Population
 from spikegraph.export.order import topological_order, zero_delay_loop
 
 AnyGraph = Graph | FloatGraph
@@ -85,6 +85,8 @@ def differences(a: AnyGraph, b: AnyGraph) -> list[Difference]:
                 found.append(Difference(node=where, attribute="name", what=f"{name}, {other}", same_meaning=True))
             if isinstance(node, Connectivity):
                 found += _of_projections(a, b, node, theirs[other], where, called)
+            elif isinstance(node, Population):
+                found += _of_populations(node, theirs[other], where, called)
             else:
                 found += _of_fields(node, theirs[other], where, called)
         paired = set(called[group].values())
@@ -150,6 +152,26 @@ def _of_graph(a: AnyGraph, b: AnyGraph, called: dict[str, dict[str, str]]) -> It
                 yield Difference(node="graph", attribute=name, what=f"is in the {only} graph only")
         else:
             yield from _of_fields(ours, theirs, name, called)
+
+
+def _of_populations(
+    p: Population, q: Population, where: str, called: dict[str, dict[str, str]]
+) -> Iterator[Difference]:
+    found = list(_of_fields(p, q, where, called))
+    of_bias = [one.attribute for one in found if one.attribute in ("bias_mant", "bias_exp")]
+    yield from (one for one in found if one.attribute not in of_bias)
+    if of_bias and p.shape == q.shape:  # a mantissa means nothing without its exponent
+        x, y = (
+            per_neuron(one.bias_mant, one.shape).astype(np.int64) << per_neuron(one.bias_exp, one.shape)
+            for one in (p, q)
+        )
+        attribute = ", ".join(of_bias)
+        if np.array_equal(x, y):
+            yield Difference(node=where, attribute=attribute, what="equal biases, held otherwise", same_meaning=True)
+        for one in _of_arrays(x, y, where, attribute, None):
+            yield replace(one, what=f"{one.what} (in units of v)")
+    else:
+        yield from (one for one in found if one.attribute in of_bias)
 
 
 def _of_projections(

@@ -87,7 +87,7 @@ CHANGES: dict[str, tuple[str, Any, bool]] = {
     "decay_v": ("hidden", 129, False),
     "threshold_mant": ("hidden", [40, 51], False),
     "bias_mant": ("hidden", 5, False),
-    "bias_exp": ("hidden", 2, False),
+    "bias_exp": ("hidden", 2, True),  # of no bias
     "reset": ("hidden", "subtract", False),
     "refractory_steps": ("hidden", 2, False),
     "max_spikes": ("hidden", 1, False),
@@ -112,6 +112,14 @@ def test_numbers_held_otherwise_mean_the_same() -> None:
     assert found.what == "equal numbers, held as 2 of int8, 2×3×3 of int8"
     (found,) = differences(small(), with_projection(small(), "self", weight=[-3, -3]))
     assert found.same_meaning
+
+
+def test_a_bias_is_its_mantissa_and_its_exponent() -> None:
+    a = with_population(small(), "out", bias_mant=12, bias_exp=2)
+    (found,) = differences(a, with_population(small(), "out", bias_mant=[6, 6, 6, 6], bias_exp=3))
+    assert str(found) == "population out: bias_mant, bias_exp: equal biases, held otherwise (the same meaning)"
+    (found,) = differences(a, with_population(small(), "out", bias_mant=[6, 6, 6, 7], bias_exp=3))
+    assert str(found) == "population out: bias_mant, bias_exp: 1 of 4 numbers differ, by up to 8 (in units of v)"
 
 
 def test_how_many_weights_differ_and_by_how_much() -> None:
