@@ -25,6 +25,7 @@ class Format:
 
     save: Callable[[AnyGraph, Path, Assumptions], LossReport]
     load: Callable[[Path, Assumptions], tuple[AnyGraph, LossReport]]
+    continuous: bool = False  # a file holds equations in continuous time, and leaves open how steps are made of it
 
 
 def _save_hdf5(graph: AnyGraph, path: Path, _: Assumptions) -> LossReport:
@@ -65,7 +66,7 @@ OWN = ".h5"
 FORMATS = {
     OWN: Format(save=_save_hdf5, load=_load_hdf5),
     ".net": Format(save=_save_netx, load=_load_netx),
-    ".nir": Format(save=_save_nir, load=_load_nir),
+    ".nir": Format(save=_save_nir, load=_load_nir, continuous=True),
 }
 
 
@@ -98,6 +99,11 @@ def is_float(path: str | os.PathLike[str]) -> bool:
     if Path(path).suffix.lower() == OWN:
         return container_kind(path) == "float-graph"
     return isinstance(load(path), FloatGraph)
+
+
+def is_continuous(path: str | os.PathLike[str]) -> bool:
+    """Tell whether the suffix names a format that leaves open how steps are made of continuous time."""
+    return _format(path).continuous
 
 
 def require_known(path: str | os.PathLike[str]) -> None:

@@ -52,7 +52,8 @@ def save_netx(graph: Graph | FloatGraph, path: Path, _: Assumptions) -> LossRepo
         The folder does not exist or is not writable.
     """
     if isinstance(graph, FloatGraph):
-        problem = Problem(where=str(path), what="a .net file holds integers", remedy="quantize the graph first")
+        what, remedy = "a .net file holds integers", "quantize it for a chip: spikegraph convert --chip"
+        problem = Problem(where=str(path), what=what, remedy=remedy)
         raise GraphError([problem])
     require_legal(graph)
     network = _Network(graph)

@@ -96,7 +96,9 @@ def convert(
     require_place_for(out, "graph", "float-graph", not_of=[path])
     profile = load_chip(chip, weight_bits=weight_bits) if chip else None
     progress(f"read {path}", 0, 1)
-    graph, reading = formats.read(path, assumed or Assumptions())
+    terms = assumed or Assumptions()
+    of_out_only = formats.is_continuous(out) and not formats.is_continuous(path)
+    graph, reading = formats.read(path, replace(terms, convention=None, dt=None) if of_out_only else terms)
     graph, facts = _decided(graph, coding, readout)
     reading = replace(reading, facts=(*reading.facts, *facts))
     quantized: QuantizationReport | None = None
@@ -108,12 +110,13 @@ def convert(
     provenance = {**graph.provenance, "converted_by": f"spikegraph {__version__}", "converted_from": str(path)}
     graph = replace(graph, provenance=provenance)
     progress(f"write {out}", 0, 1)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
-        part = Path(folder) / target.name
-        writing = formats.save(graph, part, assumed or Assumptions())
-        kept = not strict or (reading.lossless and writing.lossless)
-        if kept:
-            part.replace(target)
+    kept = True
+    if strict:  # what a format loses is known once it has written
+        with tempfile.TemporaryDirectory() as folder:
+            writing = formats.save(graph, Path(folder) / target.name, terms)
+        kept = reading.lossless and writing.lossless
+    if kept:
+        writing = formats.save(graph, target, terms)
     progress(f"write {out}", 1, 1)
     return Conversion(reading=reading, quantization=quantized, writing=writing, written=str(out) if kept else None)
 
