@@ -120,10 +120,10 @@ class _Layout:
     def _told(self, name: str, stages: Stages, *, fires: bool, taps: set[str]) -> None:
         population, laid, where = self.graph.populations[name], self.laid, f"population {name}"
         convention = self.convention
-        does = "subtract" if convention.reset == "subtract" else "zero"
+        does = convention.reset
         if fires and population.reset != "none" and (population.reset != does or convention.delayed_reset):
             late = ", one step late" if convention.delayed_reset else ""
-            what = f'"{population.reset}": NIR says v_reset only; readers of {convention.title} will {does}{late}'
+            what = f"{population.reset}: NIR says v_reset only; for {convention.title} it is {does}{late}"
             laid.lose(where, "reset", "dropped", what)
         if population.refractory_steps > 1:
             laid.lose(where, "refractory_steps", "dropped", f"{population.refractory_steps}: NIR has no such period")

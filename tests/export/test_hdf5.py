@@ -580,7 +580,8 @@ def test_formats_by_suffix(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "match"), [("a.onnx", "suffix '.onnx'; use one of .h5, then spikegraph build"), ("a", "no suffix")]
+    ("name", "match"),
+    [("a.onnx", "suffix '.onnx'; use one of .h5, .net, .nir, then spikegraph build"), ("a", "no suffix")],
 )
 def test_other_suffix(tmp_path: Path, name: str, match: str) -> None:
     with pytest.raises(OptionError, match=match):
