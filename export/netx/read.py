@@ -13,7 +13,9 @@ from spikegraph.export.check import require_legal
 from spikegraph.export.coding import InputCoding, Readout
 from spikegraph.export.connectivity import Array, Shape
 from spikegraph.export.container.foreign import read_foreign
+from spikegraph.export.demands import as_asked
 from spikegraph.export.errors import FileFormatError, OptionError
+from spikegraph.export.float_graph import FloatGraph
 from spikegraph.export.graph import Dense, Graph, Input, OneToOne, Output, Population, Projection
 from spikegraph.export.loss import Loss, LossReport
 from spikegraph.export.netx.delays import with_delays
@@ -42,7 +44,7 @@ _KNOWN = {
 }
 
 
-def load_netx(path: Path, assumed: Assumptions) -> tuple[Graph, LossReport]:
+def load_netx(path: Path, assumed: Assumptions) -> tuple[Graph | FloatGraph, LossReport]:
     """Read a `.net` file.
 
     Returns
@@ -64,16 +66,16 @@ def load_netx(path: Path, assumed: Assumptions) -> tuple[Graph, LossReport]:
     network = _Network(assumed)
     for i, layer in enumerate(_layers(file)):
         network.add(i, layer)
-    graph = network.graph(path, _n_steps(file, path, assumed))
+    graph, changed = as_asked(network.graph(path, _n_steps(file, path, assumed)), replace(assumed, max_value=None))
     require_legal(graph)
-    losses = [*network.losses, *_unknown(file, "graph", {"layer", "simulation"})]
+    losses = [*network.losses, *_unknown(file, "graph", {"layer", "simulation"}), *changed]
     return graph, LossReport(step=f"read {path.name}", facts=network.facts, losses=losses)
 
 
 def _n_steps(file: Members, path: Path, assumed: Assumptions) -> int:
-    if assumed.n_steps is not None:
-        return assumed.n_steps
     if "simulation" not in file or "tSample" not in file.group("simulation"):
+        if assumed.n_steps is not None:
+            return assumed.n_steps
         raise OptionError(str(path), "does not say how many steps a sample lasts", "give n_steps")
     simulation = file.group("simulation")
     length, step = simulation.integer("tSample"), simulation.integer("Ts", 1)

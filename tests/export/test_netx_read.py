@@ -252,7 +252,10 @@ def test_how_long_a_sample_is(tmp_path: Path) -> None:
     layers = [HEAD, dense(4, 3)]
     path = write_net(tmp_path / "a.net", layers, {"Ts": 2, "tSample": 64})
     assert read(path)[0].n_steps == 32
-    assert read(path, Assumptions(n_steps=5))[0].n_steps == 5
+    graph, report = read(path, Assumptions(n_steps=5))
+    assert graph.n_steps == 5
+    assert [(loss.attribute, loss.effect) for loss in report.losses] == [("n_steps", "approximated")]
+    assert read(write_net(path, layers, {}), Assumptions(n_steps=5))[0].n_steps == 5
     with pytest.raises(OptionError, match="give n_steps"):
         read(write_net(tmp_path / "a.net", layers, {}))
     with pytest.raises(FileFormatError, match="no multiple"):
