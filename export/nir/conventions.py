@@ -144,6 +144,9 @@ def _time_constant(kept: float, dt: float) -> float:
     if kept >= 1:
         return math.inf
     near = -dt / math.log(kept)
+    short = float(f"{near:.12g}")  # as somebody may have written it
+    if short > 0 and math.exp(-dt / short) == kept:
+        return short
     below = above = near
     for _ in range(64):
         for tau in (below, above):

@@ -12,8 +12,8 @@ from scipy.sparse import csr_array, eye_array, kron
 from spikegraph.export.connectivity import Array, Shape
 from spikegraph.export.errors import FileFormatError
 from spikegraph.export.float_graph import FloatConv2d, FloatDense, FloatProjection, FloatSumPool2d
-from spikegraph.export.nir.maps import LinearMap, identity, listed, reduced, scaled, undilated
-from spikegraph.export.nir.nodes import WRITE_AGAIN, NirNode
+from spikegraph.export.nir.maps import LinearMap, identity, listed, reduced, require_few, scaled, undilated
+from spikegraph.export.nir.nodes import WRITE_AGAIN, NirNode, require_declared
 
 LINEAR = frozenset(
     {"Identity", "Output", "Affine", "Linear", "Scale", "Conv1d", "Conv2d", "SumPool2d", "AvgPool2d", "Flatten"}
@@ -105,6 +105,7 @@ def _dense(node: NirNode, shape: Shape) -> Layer:
         op = FloatDense(source="", target="", weight=weight)
     elif shape and weight.shape[1] == shape[-1]:  # of each row by itself, as PyTorch does
         after = (*shape[:-1], weight.shape[0])
+        require_few(prod(shape[:-1]) * weight.size, node.where)
         each_row = kron(eye_array(prod(shape[:-1])), csr_array(weight.astype(np.float64)), format="csr")
         op = listed(csr_array(each_row), (weight,))
     else:
@@ -133,13 +134,13 @@ def _conv(node: NirNode, shape: Shape) -> Layer:
         padding = padding if isinstance(padding, str) else (0, padding[-1])
     if padding == "same" and stride != (1, 1):
         raise FileFormatError(node.where, f'has padding "same" and a stride of {stride}', "give the padding in numbers")
-    weight, dilation, padding = _padded(weight, dilation, padding)
+    weight, dilation, padding = _padded(weight, dilation, padding, node.where)
     geometry: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": node["groups"]}
     op = FloatConv2d(source="", target="", weight=weight, **geometry)
     return _windowed(node, op, ours, len(weight), flat=flat)
 
 
-def _padded(weight: Array, dilation: Shape, padding: Shape | str) -> tuple[Array, Shape, Shape]:
+def _padded(weight: Array, dilation: Shape, padding: Shape | str, where: str) -> tuple[Array, Shape, Shape]:
     """Return the kernel with its padding in numbers, the same on both sides, and no wider than the kernel reaches.
 
     Taps of weight 0 make it so: one in front where "same" pads more behind than in front, and as many around the kernel
@@ -156,6 +157,8 @@ def _padded(weight: Array, dilation: Shape, padding: Shape | str) -> tuple[Array
         front, pads = (0, 0), tuple(p + a for p, a in zip(padding, around, strict=True))
     if not any(front) and not any(around):
         return weight, dilation, pads
+    size = [r + 1 + f + 2 * a for r, f, a in zip(reach, front, around, strict=True)]
+    require_few(len(weight) * weight.shape[1] * prod(size), where)
     zeros = [(0, 0), (0, 0), *((f + a, a) for f, a in zip(front, around, strict=True))]
     return np.pad(undilated(weight, (dilation[0], dilation[1])), zeros), (1, 1), pads
 
@@ -181,6 +184,7 @@ def _windowed(node: NirNode, op: FloatConv2d | FloatSumPool2d, source: Shape, ch
     problem = op.shape_problem(source, target)
     if problem:
         raise FileFormatError(f"{node.where} ({node.type})", problem, "make the shapes meet")
+    require_declared(target, node.where)
     bias = node.fields.get("bias")
     if bias is not None and bias.size not in (1, channels):
         what = f"has {bias.size} numbers for {channels} channels"

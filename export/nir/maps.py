@@ -24,7 +24,8 @@ from spikegraph.export.float_graph import (
     FloatSumPool2d,
 )
 
-_MOST_SYNAPSES = 1 << 25  # of what has to be listed, or becomes one matrix
+_MOST_SYNAPSES = 1 << 24  # of what has to be listed
+_LARGEST_MATRIX = 1 << 26  # weights
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,6 +60,8 @@ class LinearMap:
     def each(self) -> Array:
         """The weight of each neuron, flattened, where each has one."""
         weight = self.op.weight
+        if weight.ndim == 0:
+            return np.broadcast_to(weight, (prod(self.target),))  # in no memory
         shape = self.source if weight.shape in (self.source, self.source[:1], ()) else self.target
         return per_neuron(weight, shape).ravel()
 
@@ -66,6 +69,8 @@ class LinearMap:
         """Return weight · x, flattened."""
         if isinstance(self.op, FloatOneToOne):
             return np.asarray(x.ravel() * self.each.astype(np.float64))
+        if isinstance(self.op, FloatDense):
+            return np.asarray(self.op.weight.astype(np.float64) @ x.ravel())
         return np.asarray(matrix(self) @ x.ravel())
 
 
@@ -123,6 +128,8 @@ def _structured(second: LinearMap, first: LinearMap) -> LinearMap | None:
 
 def _scaled_behind(first: LinearMap, second: LinearMap, scale: FloatOneToOne) -> FloatProjection | None:
     op, each = first.op, second.each
+    if isinstance(op, FloatOneToOne) and op.weight.ndim == scale.weight.ndim == 0:
+        return replace(op, weight=_times(op.weight, scale.weight))
     if isinstance(op, FloatOneToOne):
         return replace(op, weight=reduced(_times(first.each, each).reshape(first.source), first.source))
     if isinstance(op, FloatDense):
@@ -194,6 +201,7 @@ def undilated(weight: Array, dilation: tuple[int, int]) -> Array:
     if dilation == (1, 1):
         return weight
     size = tuple(d * (k - 1) + 1 for d, k in zip(dilation, weight.shape[2:], strict=True))
+    require_few(prod(weight.shape[:2]) * prod(size), "a dilated kernel")
     wide = np.zeros((*weight.shape[:2], *size), weight.dtype)
     wide[:, :, :: dilation[0], :: dilation[1]] = weight
     return wide
@@ -215,6 +223,8 @@ def _windows(second: LinearMap, first: LinearMap) -> FloatProjection | None:
             return None
         padding.append(_pair(a.padding)[axis] + _pair(b.padding)[axis] * stride[axis])
     size = tuple((far.shape[2 + axis] - 1) * stride[axis] + near.shape[2 + axis] for axis in (0, 1))
+    if max(len(far) * far.shape[1] * prod(size), far.size * near[0, 0].size) > _MOST_SYNAPSES:
+        return None
     channel_by_channel = [w.shape[1] == 1 and op.groups == len(w) for w, op in ((near, a), (far, b))]
     if channel_by_channel[0]:
         n_groups, n_in = b.groups, far.shape[1]
@@ -246,27 +256,34 @@ def _product(second: LinearMap, first: LinearMap) -> LinearMap:
     made_of = (first.op.weight, second.op.weight)
     if isinstance(first.op, FloatDense) or isinstance(second.op, FloatDense):
         n_target, n_source = prod(second.target), prod(first.source)
-        _require_few(n_target * n_source, f"{second.where}, behind {first.where}")
-        if isinstance(second.op, FloatDense):
+        require_few(n_target * n_source, f"{second.where}, behind {first.where}", _LARGEST_MATRIX)
+        if isinstance(second.op, FloatDense) and isinstance(first.op, FloatDense):
+            product = second.op.weight.astype(np.float64) @ first.op.weight.astype(np.float64)
+        elif isinstance(second.op, FloatDense):
             product = np.asarray((matrix(first).T @ second.op.weight.T.astype(np.float64)).T)
         else:
             product = np.asarray(matrix(second) @ first.op.weight.astype(np.float64))
         return LinearMap(op=FloatDense(source="", target="", weight=_narrowed(product, *made_of)), **ends)
+    if second.is_identity:  # in another shape, which the list of synapses does not know
+        return LinearMap(op=listed(matrix(first), made_of), **ends)
+    if first.is_identity:
+        return LinearMap(op=listed(matrix(second), made_of), **ends)
     return LinearMap(op=listed(csr_array(matrix(second) @ matrix(first)), made_of), **ends)
 
 
 def listed(synapses: csr_array, made_of: tuple[Array, ...]) -> FloatSparse:
     """Return a matrix (target, source) as the list of its synapses."""
-    _require_few(synapses.nnz, "a chain of linear nodes")
+    require_few(synapses.nnz, "a chain of linear nodes")
     by_source = csr_array(synapses.T)
     by_source.sort_indices()
     weight = _narrowed(by_source.data, *made_of)
     return FloatSparse(source="", target="", weight=weight, indptr=by_source.indptr, indices=by_source.indices)
 
 
-def _require_few(n: int, where: str) -> None:
-    if n > _MOST_SYNAPSES:
-        what = f"written as one projection it would have {n} synapses, the limit is {_MOST_SYNAPSES}"
+def require_few(n: int, where: str, limit: int = _MOST_SYNAPSES) -> None:
+    """Refuse what would have to be written down synapse by synapse, and is too much for that."""
+    if n > limit:
+        what = f"written as one projection it would have {n} synapses, the limit is {limit}"
         raise FileFormatError(where, what, "put neurons between these linear nodes, or make them smaller")
 
 
@@ -278,7 +295,7 @@ def matrix(of: LinearMap) -> csr_array:
         return csr_array((of.each.astype(np.float64), (places, places)), shape=shape)
     taps = prod(op.weight.shape[1:]) if isinstance(op, FloatConv2d) else 1
     taps = prod(_pair(op.kernel_size)) if isinstance(op, FloatSumPool2d) else taps
-    _require_few(op.weight.size if isinstance(op, FloatDense | FloatSparse) else taps * shape[0], of.where)
+    require_few(op.weight.size if isinstance(op, FloatDense | FloatSparse) else taps * shape[0], of.where)
     source, target, place = op.synapses(of.source, of.target)
     weight = op.weight.reshape(-1)[place].astype(np.float64)
     return csr_array((weight, (target, source)), shape=shape)

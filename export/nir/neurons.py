@@ -69,11 +69,22 @@ def neurons_of(node: NirNode, shape: Shape, convention: Convention, dt: float) -
         stages.append(kept)
         rule = convention.gain if node.type in FIRING else convention.gain_silent
         added = _added(rule, own["r"], tau, convention, dt, shape, f"{node.where}: r")
-        rest = per_neuron(own["v_leak"], shape) - per_neuron(own.get("v_reset", np.zeros(())), shape)
-        bias = reduced(per_neuron(1 - kept, shape) * rest, shape)
-    gain = reduced(per_neuron(gain, shape) * per_neuron(added, shape), shape)
+        rest = _less(own["v_leak"], own.get("v_reset", np.zeros(())), shape)
+        bias = _times(1 - kept, rest, shape)
+    gain = _times(gain, added, shape)
     v_reset = own.get("v_reset", np.zeros((), np.float32)) if node.type in FIRING else None
     return Neurons(stages=tuple(stages), gain=gain, bias=bias, v_threshold=own.get("v_threshold"), v_reset=v_reset)
+
+
+def _times(a: Array, b: Array, shape: Shape) -> Array:
+    """Multiply parameters of neurons, each in its own of the shapes that it may have."""
+    one = 0 in (a.ndim, b.ndim)
+    return np.asarray(a * b) if one else reduced(per_neuron(a, shape) * per_neuron(b, shape), shape)
+
+
+def _less(a: Array, b: Array, shape: Shape) -> Array:
+    one = 0 in (a.ndim, b.ndim)
+    return np.asarray(a - b) if one else reduced(per_neuron(a, shape) - per_neuron(b, shape), shape)
 
 
 def _kept(tau: Array, convention: Convention, dt: float, where: str) -> Array:

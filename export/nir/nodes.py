@@ -7,6 +7,7 @@ been read.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import prod
@@ -19,7 +20,7 @@ from spikegraph.export.errors import FileFormatError
 from spikegraph.export.loss import Loss
 
 WRITE_AGAIN = "write the file again with the nir package"
-_MOST_NEURONS = 1 << 26  # of a shape that is only declared
+_MOST_NEURONS = 1 << 24  # of a shape that is only declared
 _DEEPEST = 32  # graphs within graphs
 
 
@@ -97,10 +98,15 @@ def _integers(value: Any, where: str, lowest: int) -> Shape:
 
 def _shape(value: Any, where: str) -> Shape:
     shape = _integers(value, where, 1)
+    require_declared(shape, where)
+    return shape
+
+
+def require_declared(shape: Shape, where: str) -> None:
+    """Refuse a shape that is only declared, and would take more memory than anything that was stored."""
     if prod(shape) > _MOST_NEURONS:
         what = f"declares the shape {shape}, of {prod(shape)} neurons; the limit is {_MOST_NEURONS}"
         raise FileFormatError(where, what, "give a network that a chip could hold")
-    return shape
 
 
 def _pair(lowest: int) -> Callable[[Any, str], Shape]:
@@ -172,6 +178,7 @@ FIELDS: dict[str, dict[str, _Parse]] = {
     "CubaLIF": {**_CURRENT, **_FIRING},
 }
 _MAY_BE_ABSENT = {"input_shape", "input_type", "v_reset", "w_in"}
+_NEURONS = ("I", "LI", "IF", "LIF", "CubaLI", "CubaLIF")
 _KERNEL_DIMS = {"Conv1d": 3, "Conv2d": 4}
 
 
@@ -194,7 +201,7 @@ def read_nodes(tree: Mapping[str, Any], where: str) -> NirGraph:
     if not isinstance(root, Mapping):
         raise FileFormatError(where, "has no group 'node'", "give a file that the nir package wrote")
     graph = NirGraph()
-    if root.get("type") == "NIRGraph":
+    if _type(root) == "NIRGraph":
         _add_graph(graph, root, where, "", 0)
         graph.metadata = _group(root.get("metadata", {}), f"{where}: metadata")
     else:
@@ -209,6 +216,12 @@ def _group(value: Any, where: str) -> Mapping[str, Any]:
     return value
 
 
+def _type(record: Mapping[str, Any]) -> str:
+    """Return the type of a node, "" if it has none that is a text."""
+    kind = record.get("type")
+    return kind if isinstance(kind, str) else ""
+
+
 def _add_graph(graph: NirGraph, record: Mapping[str, Any], where: str, prefix: str, depth: int) -> None:
     if depth > _DEEPEST:
         raise FileFormatError(where, f"nests graphs more than {_DEEPEST} deep", WRITE_AGAIN)
@@ -219,11 +232,11 @@ def _add_graph(graph: NirGraph, record: Mapping[str, Any], where: str, prefix: s
     for name, value in nodes.items():
         here, full = f"{where}: {name}", f"{prefix}{name}"
         value = _group(value, here)
-        if value.get("type") == "NIRGraph":
+        if _type(value) == "NIRGraph":
             _add_graph(graph, value, here, f"{full}.", depth + 1)
             within = _group(value["nodes"], here)
             inside[name] = {
-                end: [f"{full}.{n}" for n, v in within.items() if v.get("type") == end] for end in ("Input", "Output")
+                end: [f"{full}.{n}" for n, v in within.items() if _type(v) == end] for end in ("Input", "Output")
             }
             continue
         if full in graph.nodes:
@@ -275,9 +288,9 @@ def _edges(value: Any, where: str) -> list[tuple[str, str]]:
 
 
 def _node(record: Mapping[str, Any], where: str, losses: list[Loss]) -> NirNode:
-    kind = record.get("type")
-    if not isinstance(kind, str) or kind not in FIELDS:
-        what = f"has the unknown type {kind!r}" if isinstance(kind, str) else "has no type"
+    kind = _type(record)
+    if kind not in FIELDS:
+        what = f"has the unknown type {reprlib.repr(kind)}" if kind else "has no type"
         raise FileFormatError(where, what, f"use one of {', '.join(FIELDS)}")
     known = FIELDS[kind]
     missing = known.keys() - record.keys() - _MAY_BE_ABSENT
@@ -287,6 +300,10 @@ def _node(record: Mapping[str, Any], where: str, losses: list[Loss]) -> NirNode:
     extra = sorted(record.keys() - known.keys() - {"type", "metadata"}) if kind != "Identity" else []
     what = f"not a field of {kind} in nir 1.0.8"
     losses += [Loss(node=node, attribute=name, effect="dropped", what=what) for name in extra]
+    if "metadata" in record:
+        losses.append(
+            Loss(node=node, attribute="metadata", effect="none", what="not read: they mean what their writer says")
+        )
     values = {name: parse(record[name], f"{where}: {name}") for name, parse in known.items() if name in record}
     if "weight" in values and kind in _KERNEL_DIMS and values["weight"].ndim != _KERNEL_DIMS[kind]:
         what = f"has the shape {values['weight'].shape}, expected {_KERNEL_DIMS[kind]} dimensions"
@@ -294,6 +311,12 @@ def _node(record: Mapping[str, Any], where: str, losses: list[Loss]) -> NirNode:
     if kind in ("Affine", "Linear") and values["weight"].ndim != 2:
         what = f"has the shape {values['weight'].shape}, expected (out, in)"
         raise FileFormatError(f"{where}: weight", what, "write one node for each matrix")
+    parameters = [values[name].shape for name in known if name in values and kind in _NEURONS]
+    try:
+        np.broadcast_shapes(*parameters)
+    except ValueError as error:
+        found = ", ".join(str(shape) for shape in dict.fromkeys(parameters))
+        raise FileFormatError(where, f"({kind}) has parameters of the shapes {found}", WRITE_AGAIN) from error
     return NirNode(type=kind, where=where, fields=values)
 
 

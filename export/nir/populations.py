@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,7 @@ def add_population(
     """
     ways, constants = driven
     gain = scaled(shape, neurons.gain, node.where)
-    each_gain = per_neuron(neurons.gain, shape).ravel()
+    each_gain = gain.each
     constants = [Constant(value=c.value * each_gain, delay_steps=c.delay_steps, filters=c.filters) for c in constants]
     dynamics = _dynamics(node, shape, neurons, ways, constants)
     recurrent = any(way.source == name for way in ways)
@@ -128,9 +129,10 @@ def _dynamics(
     if len(stages) > 2:
         what = f"and the filters in front of it make {len(stages)} stages; neurons here have two, current and potential"
         raise FileFormatError(node.where, what, "take a filter out, or put neurons that fire between")
-    own = Constant(value=per_neuron(neurons.bias, shape).ravel(), delay_steps=0, filters=())
     passed = [(len(c.filters) + len(neurons.stages), c) for c in constants]
-    passed += [(min(1, len(neurons.stages)), own)] if own.value.any() else []
+    if neurons.bias.any():
+        own = Constant(value=per_neuron(neurons.bias, shape).ravel(), delay_steps=0, filters=())
+        passed.append((min(1, len(neurons.stages)), own))
     none = np.zeros(())
     if len(stages) == 2:
         kept_u, kept_v, before_v = stages[0], stages[1], 1
@@ -138,7 +140,7 @@ def _dynamics(
         kept_u, kept_v, before_v = stages[0], none, 0
     else:
         kept_u, kept_v, before_v = none, stages[0] if stages else none, len(stages)
-    bias, by_synapse = np.zeros(own.value.shape), []
+    bias, by_synapse = np.zeros(prod(shape) if passed else ()), []
     for n, constant in passed:
         if n == before_v and constant.delay_steps == 0:
             bias = bias + constant.value

@@ -70,8 +70,9 @@ def graph_of_tree(tree: Mapping[str, Any], name: str, assumed: Assumptions) -> t
             convention=assumed.convention or written[0],
             dt=written[1] if assumed.dt is None else assumed.dt,
         )
-    steps = steps_of(nir, assumed)
-    graph, parts = _float_graph(nir, steps, assumed)
+    with np.errstate(all="ignore"):  # what overflows becomes infinite, and no array of a graph may be that
+        steps = steps_of(nir, assumed)
+        graph, parts = _float_graph(nir, steps, assumed)
     graph = _with_delayed_loops(graph, parts)
     require_legal(graph)
     facts = (*nir.facts, *steps.facts, *parts.facts)

@@ -164,6 +164,9 @@ class Wiring:
             self.losses.append(Loss(node=name, attribute="delay", effect="approximated", what=what, error=error))
         self._delays.add(name)
         distinct = np.unique(steps)
+        if len(distinct) > _MOST_WAYS:
+            what = f"holds {len(distinct)} different delays, the limit is {_MOST_WAYS}"
+            raise FileFormatError(f"{node.where}: delay", what, "round them")
         for one in distinct:
             part = behind if len(distinct) == 1 else masked(behind, np.array(per_neuron(steps == one, shape)))
             yield int(min(one, 1 << 20)), part
