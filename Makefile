@@ -9,7 +9,7 @@ PEERS_ENVS := .peers-envs
 
 SANAFE := .venv-sanafe
 
-.PHONY: setup demo test test-slow lint bench bench-envs check-sanafe check-sanafe-table peers-envs check-peers clean
+.PHONY: setup demo test test-slow conformance lint bench bench-envs check-sanafe check-sanafe-table peers-envs check-peers clean
 
 setup: $(READY)
 
@@ -31,6 +31,10 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow --hypothesis-profile=explore
+
+# Networks and recordings of other projects, fetched through pip into .conformance (docs/conformance.md).
+conformance: setup
+	$(BIN)/python -m pytest tests/conformance -m conformance
 
 lint: setup
 	$(BIN)/ruff check .

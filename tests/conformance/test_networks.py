@@ -1,0 +1,43 @@
+"""Trained networks of which nothing was recorded: every place computes what the reference computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from conformance.fetch import lava_dl
+from conformance.places import places
+
+from spikegraph.export.connectivity import Array
+from spikegraph.export.formats import read
+from spikegraph.export.graph import Graph
+from spikegraph.targets.places import reference
+from spikegraph.targets.verify import verify
+
+pytestmark = pytest.mark.conformance
+
+
+def mnist() -> tuple[Graph, dict[str, Array]]:
+    """784-512-512-10, the last layer without neurons; images made of noise, dim and bright, as its coding has them."""
+    graph, _ = read(lava_dl("mnist.net"))
+    assert isinstance(graph, Graph)
+    assert graph.coding is not None
+    images = np.random.default_rng(0).random((4, 784)) * np.array([[0.0], [0.2], [0.6], [1.0]])
+    integers = np.rint(images * graph.coding.max_value).astype(np.int16)
+    return graph, {"input": np.broadcast_to(integers, (graph.n_steps, *integers.shape))}
+
+
+NETWORKS = {"mnist": mnist}
+
+
+@pytest.mark.parametrize("place", places())
+@pytest.mark.parametrize("name", NETWORKS)
+def test_as_in_the_reference(name: str, place: str, tell: Callable[[str], None]) -> None:
+    graph, rasters = NETWORKS[name]()
+    spikes = reference(graph, rasters)
+    silent = [p for p, of in spikes.items() if not of["s"].any() and p != graph.outputs["out"].population]
+    assert not silent, "a network that is silent shows little"
+    verification = verify(graph, rasters, {place: places()[place]})
+    tell(f"{name}: {verification}")
+    assert verification.identical, str(verification)
