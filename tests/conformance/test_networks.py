@@ -6,12 +6,16 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from conformance.fetch import lava_dl
+from conformance.fetch import lava_dl, sinabs
 from conformance.places import places
 
+from spikegraph.export.assumptions import Assumptions
+from spikegraph.export.chips import load_chip
 from spikegraph.export.connectivity import Array
+from spikegraph.export.float_graph import FloatGraph
 from spikegraph.export.formats import read
 from spikegraph.export.graph import Graph
+from spikegraph.export.quantize import quantize
 from spikegraph.targets.places import reference
 from spikegraph.targets.verify import verify
 
@@ -28,7 +32,16 @@ def mnist() -> tuple[Graph, dict[str, Array]]:
     return graph, {"input": np.broadcast_to(integers, (graph.n_steps, *integers.shape))}
 
 
-NETWORKS = {"mnist": mnist}
+def nmnist() -> tuple[Graph, dict[str, Array]]:
+    """Recordings of digits, 2x34x34, trained in Sinabs; on Loihi 2's integers, with events at random in their place."""
+    floats, _ = read(sinabs("docs/tutorials/scnn_mnist.nir"), Assumptions(convention="sinabs", dt=0.001, n_steps=20))
+    assert isinstance(floats, FloatGraph)
+    graph, _ = quantize(floats, load_chip("loihi2"))
+    events = np.random.default_rng(0).random((graph.n_steps, 2, 2, 34, 34)) < 0.15
+    return graph, {"input": events.astype(np.int16)}
+
+
+NETWORKS = {"mnist": mnist, "nmnist": nmnist}
 
 
 @pytest.mark.parametrize("place", places())
