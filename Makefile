@@ -9,7 +9,7 @@ PEERS_ENVS := .peers-envs
 
 SANAFE := .venv-sanafe
 
-.PHONY: setup demo test test-slow conformance lint bench bench-envs check-sanafe check-sanafe-table peers-envs check-peers clean
+.PHONY: setup demo test test-slow conformance lint bench bench-envs check-sanafe check-sanafe-table peers-envs check-peers check-lava-dl clean
 
 setup: $(READY)
 
@@ -69,6 +69,11 @@ peers-envs: setup
 
 check-peers: setup peers-envs
 	$(BIN)/python -m pytest tests/frameworks -m peers
+
+# What we write as .net files, in lava-dl's own reader (docs/netx.md).
+check-lava-dl: setup
+	$(BIN)/python tests/benchmarks/peers/install.py $(PEERS_ENVS) tests/lava_dl/requirements
+	$(BIN)/python -m pytest tests/lava_dl -m peers
 
 clean:
 	rm -rf $(VENV) $(SANAFE) $(BENCH_ENVS) $(PEERS_ENVS) $(OUT) build dist

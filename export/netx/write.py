@@ -187,7 +187,8 @@ class _Network:
             before = self.layers[-2]
         of_before = delays if not delays.ndim or delays.size == source[0] else _for_each_channel(delays, source)
         if before.kind != "input" and of_before is not None and "delay" not in before.members:
-            before.members["delay"] = np.atleast_1d(of_before).astype(np.float32)
+            channels = before.members["shape"][0]  # lava-dl takes no one delay for all
+            before.members["delay"] = np.broadcast_to(of_before, channels).astype(np.float32)
             self.losses += not_run(f"population {stage.source}", before, only="delay")
             return
         apart = layer.kind == "dense" and "delay" not in layer.members

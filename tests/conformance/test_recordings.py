@@ -16,7 +16,7 @@ from spikegraph.targets.places import Place
 
 pytestmark = pytest.mark.conformance
 PLACES = places()
-SLOW = {"lava": {"ntidigits": 300, "dense": 500}}  # steps, where a place takes minutes for all of them
+SLOW = {"lava": {"ntidigits": 300}}  # steps, where a place takes minutes for all of them
 
 
 def cut(case: Case, n_steps: int) -> Case:
