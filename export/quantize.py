@@ -12,8 +12,9 @@ share, and quantization-aware training calls them on its parameters: a network i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -251,7 +252,9 @@ class QuantizationReport:
         return asdict(self)
 
 
-def quantize(graph: FloatGraph, chip: Chip, *, fit_clip: bool = False) -> tuple[Graph, QuantizationReport]:
+def quantize(
+    graph: FloatGraph, chip: Chip, *, fit_clip: bool = False, finer: Mapping[str, int] = MappingProxyType({})
+) -> tuple[Graph, QuantizationReport]:
     """Turn a float graph into an integer graph that is legal on `chip`.
 
     Where a chip shares thresholds, decays or bias exponents among the neurons of a population, thresholds that differ
@@ -265,6 +268,9 @@ def quantize(graph: FloatGraph, chip: Chip, *, fit_clip: bool = False) -> tuple[
     fit_clip : bool
         Where no clip was trained, take that of `least_error_clip` in place of the largest magnitude: for graphs that
         were not trained for this chip, if its weights have few bits.
+    finer : mapping of population → int
+        How many times to halve the unit of its threshold, bias and states below that of its weights, whose exponents
+        rise by as much.
 
     Returns
     -------
@@ -282,7 +288,7 @@ def quantize(graph: FloatGraph, chip: Chip, *, fit_clip: bool = False) -> tuple[
     population_errors: dict[str, PopulationError] = {}
     projection_errors: dict[str, ProjectionError] = {}
     for name, population in graph.populations.items():
-        incoming, folded = _folded(population, graph.into(name), chip)
+        incoming, folded = fold(population, graph.into(name), chip)
         clips = [_clip(p, chip, fit=fit_clip) for p in incoming.values()]
         scales = [
             weight_scale(p.weight, chip.weight.format, clip) if p.weight.size else 0.0
@@ -291,6 +297,8 @@ def quantize(graph: FloatGraph, chip: Chip, *, fit_clip: bool = False) -> tuple[
         smallest = smallest_scale(folded.v_threshold.max(), abs(folded.bias).max(), chip)
         largest = folded.v_threshold.min() / chip.threshold_mant.minimum
         base, exponents = shared_scale(scales, chip.weight_exp.format, smallest, largest)
+        base = base / (1 << finer.get(name, 0))
+        exponents = [exponent + finer.get(name, 0) for exponent in exponents]
         for (p_name, p), clip, exponent in zip(incoming.items(), clips, exponents, strict=True):
             scale = base * (1 << exponent)
             projections[p_name], projection_errors[p_name] = _projection(p, clip, scale, exponent, chip)
@@ -321,9 +329,10 @@ def weight_bits_of(chip: Chip) -> int:
     return int(math.log2((chip.weight.maximum - chip.weight.minimum) // chip.weight.step + 1))
 
 
-def _folded(
+def fold(
     population: FloatPopulation, incoming: dict[str, FloatProjection], chip: Chip
 ) -> tuple[dict[str, FloatProjection], FloatPopulation]:
+    """Return what reaches a population, and the population, with thresholds folded if the chip shares what differs."""
     v_threshold = population.v_threshold
     each, bias = per_neuron(v_threshold, population.shape), per_neuron(population.bias, population.shape)
     divisors = threshold_divisors([p.kind for p in incoming.values()], v_threshold, each, chip)

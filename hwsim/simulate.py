@@ -84,8 +84,11 @@ def samples_per_batch(
         n_counts += 2 * len(CORE_QUANTITIES) * placement.n_cores
     per_step = 8 * n_counts + sum((2 if node.graded else 1) * node.n for node in graph.inputs.values())
     per_step += _TRACE_BYTES * sum(graph.populations[name].n for name in kept)
-    if engine == "reference" or isinstance(graph, FloatGraph):
-        per_step += 8 * sum(node.n for nodes in (graph.inputs, graph.populations) for node in nodes.values())
+    n_sources = sum(node.n for nodes in (graph.inputs, graph.populations) for node in nodes.values())
+    if isinstance(graph, FloatGraph):
+        per_step += 3 * n_sources  # a byte, and 12 for each spike
+    elif engine == "reference":
+        per_step += 8 * n_sources
     return min(max(BATCH_BYTES // (graph.n_steps * per_step), 1), MOST_SAMPLES)
 
 
@@ -179,7 +182,7 @@ def _batch(
         spikes = corrupt(raster_of(spikes), index)
     result = run_batch(program, {name: spikes}, record)
     n_steps = graph.n_steps
-    s, decision = _decided(graph, result.traces)
+    s, decision = decided(graph, result.traces)
     output, depth = _deepest(graph)
     spikes_each = [one.sum(axis=0, dtype=np.int64) for one in s] if until == "window" else []
     return Run(
@@ -211,7 +214,7 @@ def _readout(graph: Graph | FloatGraph) -> Readout:
     return graph.readout
 
 
-def _decided(graph: Graph | FloatGraph, traces: Mapping[str, Trace]) -> tuple[list[Array], Decision]:
+def decided(graph: Graph | FloatGraph, traces: Mapping[str, Trace]) -> tuple[list[Array], Decision]:
     """Return the spikes (T, B, n) of each output that is read, and what is decided from them."""
     tapped = [traces[name] for name in _read(graph)]
     n_steps, n_samples = tapped[0].s.shape[:2]
@@ -240,8 +243,8 @@ def decide(graph: Graph | FloatGraph, rasters: Mapping[str, Spikes]) -> Decision
     """
     _readout(graph)
     if isinstance(graph, FloatGraph):
-        return _decided(graph, run_float(graph, rasters).traces)[1]
-    return _decided(graph, run_native(compile_program(graph), rasters).traces)[1]
+        return decided(graph, run_float(graph, rasters).traces)[1]
+    return decided(graph, run_native(compile_program(graph), rasters).traces)[1]
 
 
 def count_right(graph: Graph | FloatGraph, samples: Iterable[tuple[Samples, Array, Array]]) -> tuple[int, int]:

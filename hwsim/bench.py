@@ -1,0 +1,313 @@
+"""A float graph on calibration data, and how well integers do as it does: populations alone, and the whole network."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from spikegraph.export import fixed
+from spikegraph.export.chips import Chip
+from spikegraph.export.coding import Decision
+from spikegraph.export.connectivity import Array
+from spikegraph.export.errors import OptionError
+from spikegraph.export.float_graph import FloatGraph
+from spikegraph.export.graph import Graph, Input, Output
+from spikegraph.export.quantize import quantize
+from spikegraph.export.scaling import Scaling, relaxed, rescaled_graph
+from spikegraph.hwsim.float_engine import run_float
+from spikegraph.hwsim.native import run_native
+from spikegraph.hwsim.program import compile_program
+from spikegraph.hwsim.rasters import Spikes, checked_samples, raster_of
+from spikegraph.hwsim.result import Trace
+from spikegraph.hwsim.simulate import decided, samples_per_batch
+
+MEMORY = 8.0  # steps in which a spike is forgotten, where spike trains are compared
+_MOST_BYTES = 2 << 30  # of all spikes of the float graph
+_SEARCHED = 1 << 24  # neurons × steps × samples on which the settings of one population are compared
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How what a whole network puts out compares with the float graph.
+
+    Parameters
+    ----------
+    n_samples : int
+    distance : float
+        Of the outputs' spike trains, or potentials where these are read: squared, as a share of their own size.
+    n_alike : int, optional
+        Samples for which both name the same class, where there is a readout.
+    n_right : int, optional
+        Samples that are decided rightly, where labels are known.
+    n_wraps, n_saturations : int
+        Of all populations.
+    """
+
+    n_samples: int
+    distance: float
+    n_alike: int | None
+    n_right: int | None
+    n_wraps: int = 0
+    n_saturations: int = 0
+
+    @property
+    def rank(self) -> tuple[int, float]:
+        """Lower is better: decisions first, then the distance."""
+        return -(self.n_alike or 0), self.distance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """Spikes of one population, in floats and in integers.
+
+    Parameters
+    ----------
+    n_values : int
+        Neurons × steps × samples.
+    n_float, n_integer, n_common : int
+        Spikes of either, and those that both have.
+    """
+
+    n_values: int = 0
+    n_float: int = 0
+    n_integer: int = 0
+    n_common: int = 0
+
+    def then(self, later: Agreement) -> Agreement:
+        """Join with the same over the samples that follow."""
+        return Agreement(**{name: value + getattr(later, name) for name, value in vars(self).items()})
+
+    @property
+    def equal(self) -> float:
+        """Share of all values that are equal, spike or none."""
+        return 1 - (self.n_float + self.n_integer - 2 * self.n_common) / self.n_values if self.n_values else 1.0
+
+    @property
+    def in_common(self) -> float:
+        """Spikes that both have, of those that either has; 1 if neither has one."""
+        either = self.n_float + self.n_integer - self.n_common
+        return self.n_common / either if either else 1.0
+
+
+def filtered_square(s: Array, other: Array | None = None) -> Array:
+    """Return, for each neuron, the squared distance of spike trains (T, B, *shape), or from silence.
+
+    Each spike is a decaying exponential (van Rossum, Neural Computation 13(4), 2001), with a memory of `MEMORY` steps.
+    """
+    kept = np.float32(np.exp(-1 / MEMORY))
+    state, total = np.zeros(s.shape[1:], np.float32), np.zeros(s.shape[2:])
+    for t in range(len(s)):
+        state *= kept
+        state += s[t] if other is None else s[t].astype(np.int8) - other[t].astype(np.int8)
+        total += np.einsum("b...,b...->...", state, state)
+    return total
+
+
+def pieces(rasters: Mapping[str, Spikes], size: int) -> Iterator[dict[str, Array]]:
+    """Yield rasters of at most `size` samples."""
+    whole = {name: raster_of(spikes) for name, spikes in rasters.items()}
+    for start in range(0, _samples(whole), size):
+        yield {name: raster[:, start : start + size] for name, raster in whole.items()}
+
+
+class Bench:
+    """What the float graph does on the calibration data, and what its populations do in integers.
+
+    Parameters
+    ----------
+    graph : FloatGraph
+        The original: what is to be kept.
+    prepared : FloatGraph
+        The same in the rules of the chip: see `spikegraph.export.scaling.prepared`.
+    chip : Chip
+    batches : iterable of mapping of input → spikes
+    label : ndarray of int, optional
+        Of all samples.
+
+    Raises
+    ------
+    OptionError
+        There are no samples, or more than fit into memory; there are not as many labels.
+    """
+
+    def __init__(
+        self,
+        graph: FloatGraph,
+        prepared: FloatGraph,
+        chip: Chip,
+        batches: Iterable[Mapping[str, Spikes]],
+        label: Array | None = None,
+    ) -> None:
+        self.graph, self.prepared, self.chip, self.label = graph, prepared, relaxed(chip), label
+        each = graph.n_steps * sum(node.n for nodes in (graph.inputs, graph.populations) for node in nodes.values())
+        parts: list[dict[str, Array]] = []
+        read: list[dict[str, Array]] = []
+        decisions: list[Decision] = []
+        self.n_samples = 0
+        for batch in batches:
+            checked_samples(graph, batch)
+            for piece in pieces(batch, samples_per_batch(graph)):
+                result = run_float(graph, piece)
+                parts.append({**{name: _small(raster) for name, raster in piece.items()}, **result.spikes})
+                read.append({name: trace.v_before_reset for name, trace in result.traces.items()})
+                if graph.readout is not None:
+                    decisions.append(decided(graph, result.traces)[1])
+                self.n_samples += _samples(piece)
+                if each * self.n_samples > _MOST_BYTES:
+                    what = (
+                        f"{self.n_samples} of them hold {each * self.n_samples >> 20} MiB of spikes in all populations"
+                    )
+                    raise OptionError("calibration samples", what, f"give at most {_MOST_BYTES // each}")
+        if not self.n_samples:
+            raise OptionError("calibration samples", "there are none", "give at least one")
+        if label is not None and len(label) != self.n_samples:
+            raise OptionError("labels", f"{len(label)} for {self.n_samples} samples", "give one for each")
+        # Spikes of every input and population, and potentials of the populations that outputs tap.
+        self.spikes = {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
+        self.potentials = {name: np.concatenate([part[name] for part in read], axis=1) for name in read[0]}
+        self.predicted = np.concatenate([one.predicted for one in decisions]) if decisions else None
+        self.n_right: int | None = None
+        if decisions and label is not None:
+            right = self.predicted == label, np.concatenate([one.decided for one in decisions])
+            self.n_right = int(np.logical_and(*right).sum())
+        self.sent = {name: self.spikes[name] for name in graph.inputs}  # by what is in integers already
+        self.read_v = {output.population for output in graph.outputs.values() if output.variable == "v"}
+        if graph.readout is not None and graph.readout.kind == "membrane":
+            self.read_v |= {graph.outputs[name].population for name in graph.readout.outputs}
+
+    def searched(self, name: str) -> int:
+        """Return on how many samples the settings of one population are compared."""
+        return min(max(_SEARCHED // (self.graph.n_steps * self.graph.populations[name].n), 4), self.n_samples)
+
+    def quantized(
+        self, scalings: Mapping[str, Scaling | None], part: FloatGraph | None = None
+    ) -> tuple[Graph, dict[str, float]]:
+        """Return the integer graph of these settings, and what 1 in v is worth in each population.
+
+        It is of a chip that shares nothing. None as a setting: as `quantize` does it.
+        """
+        rescaled, finer = rescaled_graph(self.prepared if part is None else part, scalings, self.chip)
+        graph, report = quantize(rescaled, self.chip, finer=finer)
+        units = dict.fromkeys(graph.populations, 1.0)
+        for name, p in graph.projections.items():
+            units[p.target] = report.projections[name].scale / 2.0 ** (p.weight_exp + fixed.ALIGN_BITS)
+        return graph, units
+
+    def alone(self, name: str, scaling: Scaling | None) -> Array | None:
+        """Quantize one population, fed by what has been sent, and return the distance of each of its neurons.
+
+        Sources that are not in integers yet, such as on a loop, send what they do in floats. None: u wraps.
+        """
+        distance, start = np.zeros(self.graph.shape_of(name)), 0
+        for trace, wraps, unit in self._alone(name, scaling, self.searched(name)):
+            if wraps:
+                return None
+            distance += self._distance(name, trace, unit, slice(start, start + trace.s.shape[1]))
+            start += trace.s.shape[1]
+        return distance
+
+    def send(self, name: str, scaling: Scaling | None) -> None:
+        """Let what follows be fed by this population in integers."""
+        runs = self._alone(name, scaling, self.n_samples)
+        self.sent[name] = np.concatenate([trace.s for trace, _, _ in runs], axis=1)
+
+    def _alone(self, name: str, scaling: Scaling | None, n_samples: int) -> Iterator[tuple[Trace, bool, float]]:
+        incoming, nodes = self.prepared.into(name), self.prepared.inputs
+        sources = sorted({p.source for p in incoming.values() if p.source != name})
+        part = replace(
+            self.prepared,
+            inputs={one: nodes.get(one, Input(shape=self.prepared.shape_of(one))) for one in sources} or nodes,
+            populations={name: self.prepared.populations[name]},
+            projections=incoming,
+            outputs={"out": Output(population=name)},
+            coding=None,
+            readout=None,
+        )
+        graph, units = self.quantized({name: scaling}, part)
+        program = compile_program(graph)
+        fed = {one: self.sent.get(one, self.spikes[one])[:, :n_samples] for one in part.inputs}
+        for piece in pieces(fed, samples_per_batch(graph)):
+            result = run_native(program, piece)
+            yield result.traces[name], bool(result.per_step["wraps"][name].any()), units[name]
+
+    def _distance(self, name: str, trace: Trace, unit: float, samples: slice) -> Array:
+        """Return the squared distance of each neuron from the float graph's: of spikes, or of v where that is read."""
+        if name not in self.read_v:
+            return filtered_square(trace.s, self.spikes[name][:, samples])
+        error = trace.v_before_reset * unit - self.potentials[name][:, samples]
+        return np.asarray(np.square(error).sum(axis=(0, 1), dtype=np.float64))
+
+    def outcome(self, graph: Graph | FloatGraph, units: Mapping[str, float], n_samples: int | None = None) -> Outcome:
+        """Run a whole graph, of `quantized` or in floats, and compare what it puts out."""
+        total: Counter[str] = Counter()
+        distance = size = 0.0
+        start = 0
+        for traces, overflows in self._runs(graph, (), n_samples or self.n_samples):
+            samples = slice(start, start + next(iter(traces.values())).s.shape[1])
+            for name, trace in traces.items():
+                distance += float(self._distance(name, trace, units.get(name, 1.0), samples).sum())
+                read_v = name in self.read_v
+                expected = self.potentials[name][:, samples] if read_v else self.spikes[name][:, samples]
+                size += float((np.square(expected, dtype=np.float64) if read_v else filtered_square(expected)).sum())
+            if self.predicted is not None:
+                decision = decided(graph, traces)[1]
+                total["alike"] += int((decision.predicted == self.predicted[samples]).sum())
+                total["right"] += 0 if self.label is None else int(decision.correct(self.label[samples]).sum())
+            total.update(overflows)
+            start = samples.stop
+        return Outcome(
+            n_samples=start,
+            distance=distance / size if size else distance,
+            n_alike=total["alike"] if self.predicted is not None else None,
+            n_right=total["right"] if self.predicted is not None and self.label is not None else None,
+            n_wraps=total["wraps"],
+            n_saturations=total["saturations"],
+        )
+
+    def agreement(self, graph: Graph) -> dict[str, Agreement]:
+        """Run a whole integer graph of `quantized`, and compare every spike of every population."""
+        found = {name: Agreement() for name in self.graph.populations}
+        start = 0
+        for traces, _ in self._runs(graph, self.graph.populations, self.n_samples):
+            stop = start + next(iter(traces.values())).s.shape[1]
+            for name in found:
+                ours, theirs = traces[name].s, self.spikes[name][:, start:stop]
+                found[name] = found[name].then(
+                    Agreement(
+                        n_values=ours.size,
+                        n_float=int(theirs.sum()),
+                        n_integer=int(ours.sum()),
+                        n_common=int((ours & theirs).sum()),
+                    )
+                )
+            start = stop
+        return found
+
+    def _runs(
+        self, graph: Graph | FloatGraph, record: Collection[str], n_samples: int
+    ) -> Iterator[tuple[Mapping[str, Trace], dict[str, int]]]:
+        inputs = {name: self.spikes[name][:, :n_samples] for name in graph.inputs}
+        program = compile_program(graph) if isinstance(graph, Graph) else None
+        for piece in pieces(inputs, samples_per_batch(graph, record)):
+            if program is not None:
+                result = run_native(program, piece, record)
+                overflows = {
+                    quantity: sum(int(one.sum()) for one in result.per_step[quantity].values())
+                    for quantity in ("wraps", "saturations")
+                }
+                yield result.traces, overflows
+            elif isinstance(graph, FloatGraph):
+                yield run_float(graph, piece, dtype=np.float64).traces, {}
+
+
+def _samples(rasters: Mapping[str, Array]) -> int:
+    return int(next(iter(rasters.values())).shape[1])
+
+
+def _small(raster: Array) -> Array:
+    """Return a raster in the fewest bytes that hold its range."""
+    least, most = (int(raster.min()), int(raster.max())) if raster.size else (0, 0)
+    return raster.astype(np.int8 if -128 <= least and most <= 127 else np.int16, copy=False)
