@@ -21,7 +21,8 @@ from spikegraph.export.graph import Graph
 from spikegraph.export.order import topological_order
 from spikegraph.export.quantize import FEW_BITS, quantize, weight_bits_of
 from spikegraph.export.scaling import Scaling, even_rows, fitted_clips, own_rows, prepared, rescaled_graph
-from spikegraph.hwsim.bench import Bench, Outcome
+from spikegraph.hwsim.agreement import Outcome
+from spikegraph.hwsim.bench import Bench
 from spikegraph.hwsim.calibration import Calibration, PopulationCalibration, limits
 from spikegraph.hwsim.rasters import Spikes
 from spikegraph.progress import Progress, silent

@@ -14,7 +14,8 @@ from spikegraph.export.float_graph import FloatGraph
 from spikegraph.export.graph import Graph
 from spikegraph.export.quantize import QuantizationReport
 from spikegraph.export.scaling import Scaling, rescaled_graph
-from spikegraph.hwsim.bench import Agreement, Bench, Outcome
+from spikegraph.hwsim.agreement import Agreement, Outcome
+from spikegraph.hwsim.bench import Bench
 
 PARTS = ("weights", "thresholds", "biases", "decays")
 _RUN = 1 << 25  # neurons × steps × samples on which the parts are told apart

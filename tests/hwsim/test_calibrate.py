@@ -26,7 +26,8 @@ from spikegraph.export.graph import Input, Output
 from spikegraph.export.hdf5 import graph_checksum
 from spikegraph.export.quantize import quantize
 from spikegraph.export.scaling import Scaling, is_own_reset, own_rows, prepared, rescaled_graph
-from spikegraph.hwsim.bench import Bench, filtered_square
+from spikegraph.hwsim.agreement import filtered_square
+from spikegraph.hwsim.bench import Bench
 from spikegraph.hwsim.calibrate import quantize_calibrated
 from spikegraph.hwsim.calibration import limits
 from spikegraph.hwsim.float_engine import run_float
