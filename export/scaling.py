@@ -39,6 +39,9 @@ class Scaling:
         Units of the threshold's mantissa to take off.
     clips : mapping of projection → float
         What `gain` is against in place of the largest magnitude, or of the clip that was trained.
+    fine : bool
+        Let the unit of threshold, bias and states be finer than that of the weights, so that rounding the threshold
+        costs nothing.
     """
 
     gain: Any = 1.0
@@ -46,6 +49,17 @@ class Scaling:
     threshold: Any = 1.0
     below: Any = 0.0
     clips: Mapping[str, float] = field(default_factory=dict)
+    fine: bool = True
+
+    @property
+    def plain(self) -> bool:
+        """Whether there is nothing to rescale: `quantize` does as much by itself."""
+        return not (
+            self.fine or self.rows is not None or any(np.any(one != 1.0) for one in (self.gain, self.threshold))
+        )
+
+
+PLAIN = Scaling(fine=False)
 
 
 def prepared(graph: FloatGraph, chip: Chip) -> tuple[FloatGraph, dict[str, str]]:
@@ -148,6 +162,9 @@ def rescaled(
     chip : Chip
     """
     population, incoming, limit = graph.populations[name], graph.into(name), chip.weight.format
+    if scaling.plain:
+        clipped = {p_name: replace(p, clip=scaling.clips.get(p_name, p.clip)) for p_name, p in incoming.items()}
+        return population, clipped, 0
     factor = np.ones(()) if scaling.rows is None else scaling.rows * scaling.gain
     gain = float(scaling.gain) if scaling.rows is None else 1.0
     wanted = {p_name: scaling.clips.get(p_name, _clip(p)) / gain / limit.largest for p_name, p in incoming.items()}
@@ -168,7 +185,8 @@ def rescaled(
         else:
             factor = factor * _rows_of(held * unit / threshold, factor.shape)
     threshold, bias = (_times(one, factor, population.shape) for one in (population.v_threshold, population.bias))
-    finer = _finer(float(threshold.min() / base), float(threshold.max() / base), smallest / base, exponents, chip)
+    extent = float(threshold.min() / base), float(threshold.max() / base)
+    finer = _finer(extent, smallest / base, exponents, chip) if scaling.fine else 0
     unit = base / (1 << finer)
     threshold = _times(threshold, np.asarray(scaling.threshold, np.float64), population.shape)
     below = _times(np.ones(()), np.asarray(scaling.below, np.float64) * unit, population.shape)
@@ -182,15 +200,12 @@ def rescaled(
     return replace(population, v_threshold=threshold, bias=bias), projections, finer
 
 
-def rescaled_graph(
-    graph: FloatGraph, scalings: Mapping[str, Scaling | None], chip: Chip
-) -> tuple[FloatGraph, dict[str, int]]:
-    """Return a graph of `prepared` with populations rescaled (None: left as it is), and how much finer each unit is."""
+def rescaled_graph(graph: FloatGraph, scalings: Mapping[str, Scaling], chip: Chip) -> tuple[FloatGraph, dict[str, int]]:
+    """Return a graph of `prepared` with populations rescaled, and how much finer the unit of each is to be."""
     populations, projections, finer = dict(graph.populations), dict(graph.projections), {}
     for name, scaling in scalings.items():
-        if scaling is not None:
-            populations[name], incoming, finer[name] = rescaled(graph, name, scaling, chip)
-            projections.update(incoming)
+        populations[name], incoming, finer[name] = rescaled(graph, name, scaling, chip)
+        projections.update(incoming)
     return replace(graph, populations=populations, projections=projections), finer
 
 
@@ -219,9 +234,9 @@ def _weights(p: FloatProjection, factor: Array, shape: Shape) -> Array:
     return np.asarray(fold_threshold(p.kind, weight, divisor, getattr(p, "indices", None)))
 
 
-def _finer(least: float, most: float, floor: float, exponents: dict[str, int], chip: Chip) -> int:
+def _finer(extent: tuple[float, float], floor: float, exponents: dict[str, int], chip: Chip) -> int:
     """Return how many times to halve a unit in which thresholds are so large, so that rounding them costs nothing."""
-    finer = 0
+    finer, (least, most) = 0, extent
     while (
         least * (1 << finer) < FINE_THRESHOLD
         and most * (2 << finer) <= chip.threshold_mant.maximum // 8

@@ -106,11 +106,11 @@ class Bench:
         return min(max(_SEARCHED // (self.graph.n_steps * self.graph.populations[name].n), 4), self.n_samples)
 
     def quantized(
-        self, scalings: Mapping[str, Scaling | None], part: FloatGraph | None = None
+        self, scalings: Mapping[str, Scaling], part: FloatGraph | None = None
     ) -> tuple[Graph, dict[str, float]]:
         """Return the integer graph of these settings, and what 1 in v is worth in each population.
 
-        It is of a chip that shares nothing. None as a setting: as `quantize` does it.
+        It is of a chip that shares nothing.
         """
         rescaled, finer = rescaled_graph(self.prepared if part is None else part, scalings, self.chip)
         graph, report = quantize(rescaled, self.chip, finer=finer)
@@ -119,7 +119,7 @@ class Bench:
             units[p.target] = report.projections[name].scale / 2.0 ** (p.weight_exp + fixed.ALIGN_BITS)
         return graph, units
 
-    def alone(self, name: str, scaling: Scaling | None) -> Array | None:
+    def alone(self, name: str, scaling: Scaling) -> Array | None:
         """Quantize one population, fed by what has been sent, and return the distance of each of its neurons.
 
         Sources that are not in integers yet, such as on a loop, send what they do in floats. None: u wraps.
@@ -132,12 +132,12 @@ class Bench:
             start += trace.s.shape[1]
         return distance
 
-    def send(self, name: str, scaling: Scaling | None) -> None:
+    def send(self, name: str, scaling: Scaling) -> None:
         """Let what follows be fed by this population in integers."""
         runs = self._alone(name, scaling, self.n_samples)
         self.sent[name] = np.concatenate([trace.s for trace, _, _ in runs], axis=1)
 
-    def _alone(self, name: str, scaling: Scaling | None, n_samples: int) -> Iterator[tuple[Trace, bool, float]]:
+    def _alone(self, name: str, scaling: Scaling, n_samples: int) -> Iterator[tuple[Trace, bool, float]]:
         incoming, nodes = self.prepared.into(name), self.prepared.inputs
         sources = sorted({p.source for p in incoming.values() if p.source != name})
         part = replace(

@@ -20,7 +20,7 @@ from spikegraph.export.float_graph import FloatGraph
 from spikegraph.export.graph import Graph
 from spikegraph.export.order import topological_order
 from spikegraph.export.quantize import FEW_BITS, quantize, weight_bits_of
-from spikegraph.export.scaling import Scaling, even_rows, fitted_clips, own_rows, prepared, rescaled_graph
+from spikegraph.export.scaling import PLAIN, Scaling, even_rows, fitted_clips, own_rows, prepared, rescaled_graph
 from spikegraph.hwsim.agreement import Outcome
 from spikegraph.hwsim.bench import Bench
 from spikegraph.hwsim.calibration import Calibration, PopulationCalibration, limits
@@ -33,7 +33,7 @@ _BELOW = (0.0, 1.5)  # what reached the threshold, and no more, may have to fire
 _THRESHOLDS = (1.0, 0.98, 1.02, 0.95, 1.05, 0.9, 1.1, 0.8, 1.2, 0.7, 0.6)
 _NUDGES = (0.97, 1.03)  # of thresholds, judged by the whole network
 
-Scalings = dict[str, Scaling | None]  # None: as `quantize` does it
+Scalings = dict[str, Scaling]
 
 
 def quantize_calibrated(
@@ -78,7 +78,7 @@ def quantize_calibrated(
     bench = Bench(graph, ready, chip, batches, label)
     search = _Search(bench, chip, progress)
     tried: dict[str, tuple[Scalings, Outcome]] = {}
-    plain: Scalings = dict.fromkeys(graph.populations)
+    plain: Scalings = dict.fromkeys(graph.populations, PLAIN)
     for name, scalings in (("plain", plain), ("fit_clip", search.fitted)):
         tried[name] = scalings, search.outcome(scalings)
     found = search.one_by_one()
@@ -109,7 +109,7 @@ class _Search:
         self.bench, self.chip, self.progress = bench, chip, progress
         self.order = topological_order(bench.graph)
         self.rows = {name: own_rows(bench.prepared, name, chip) for name in self.order}
-        self.fitted: Scalings = {name: Scaling(clips=fitted_clips(bench.prepared, name, chip)) for name in self.order}
+        self.fitted = {name: replace(PLAIN, clips=fitted_clips(bench.prepared, name, chip)) for name in self.order}
         self.gains = _GAINS_OF_FEW_BITS if weight_bits_of(chip) <= FEW_BITS else _GAINS
         each = len(self.gains) + len(_BELOW) + len(_THRESHOLDS)
         starts = sum(2 if rows is None else 1 for rows in self.rows.values())
@@ -132,8 +132,7 @@ class _Search:
         """Return settings whose thresholds make the whole network do better."""
         for name in reversed(self.order):
             for factor in _NUDGES:
-                scaling = found[name] or Scaling()
-                changed = {**found, name: replace(scaling, threshold=scaling.threshold * factor)}
+                changed = {**found, name: replace(found[name], threshold=found[name].threshold * factor)}
                 outcome = self.outcome(changed)
                 no_worse = (outcome.n_alike or 0) >= (best.n_alike or 0) and outcome.n_wraps <= best.n_wraps
                 if no_worse and outcome.distance < best.distance:
@@ -158,13 +157,13 @@ class _Search:
         self.progress(what, self.done, self.total)
         self.done += 1
 
-    def _population(self, name: str) -> Scaling | None:
+    def _population(self, name: str) -> Scaling:
         rows = self.rows[name]
-        starts = [Scaling(), self.fitted[name] or Scaling()]
+        starts = [Scaling(), replace(self.fitted[name], fine=True)]
         if rows is not None:
             starts = [Scaling(rows=even_rows(self.bench.prepared, name, rows))]
-        best: Scaling | None = None
-        least = self._distance(name, None)
+        best = PLAIN
+        least = self._distance(name, best)
         for scaling in starts:
             for field, values in (("gain", self.gains), ("below", _BELOW), ("threshold", _THRESHOLDS)):
                 scaling = self._along(name, scaling, field, values)
@@ -181,10 +180,10 @@ class _Search:
             distances.append(self._each(name, _with(start, field, value), self.rows[name]))
         return _with(start, field, np.asarray(values)[np.argmin(distances, axis=0)])
 
-    def _distance(self, name: str, scaling: Scaling | None) -> float:
+    def _distance(self, name: str, scaling: Scaling) -> float:
         return float(self._each(name, scaling, None))
 
-    def _each(self, name: str, scaling: Scaling | None, rows: Shape | None) -> Array:
+    def _each(self, name: str, scaling: Scaling, rows: Shape | None) -> Array:
         distance = self.bench.alone(name, scaling)
         if distance is None:
             return np.full(rows or (), np.inf)

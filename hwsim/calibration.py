@@ -42,15 +42,14 @@ class PopulationCalibration:
     rows: bool
 
     @classmethod
-    def of(cls, scaling: Scaling | None, plain: Agreement, calibrated: Agreement) -> PopulationCalibration:
+    def of(cls, scaling: Scaling, plain: Agreement, calibrated: Agreement) -> PopulationCalibration:
         """Return the report of a setting."""
-        found = scaling or Scaling()
         return cls(
             plain=plain,
             calibrated=calibrated,
-            gain=(float(np.min(found.gain)), float(np.max(found.gain))),
-            threshold=(float(np.min(found.threshold)), float(np.max(found.threshold))),
-            rows=found.rows is not None,
+            gain=(float(np.min(scaling.gain)), float(np.max(scaling.gain))),
+            threshold=(float(np.min(scaling.threshold)), float(np.max(scaling.threshold))),
+            rows=scaling.rows is not None,
         )
 
 
@@ -131,16 +130,13 @@ def _outcome(outcome: Outcome) -> str:
     return ", ".join(said)
 
 
-def limits(bench: Bench, scalings: Mapping[str, Scaling | None]) -> dict[str, Outcome]:
+def limits(bench: Bench, scalings: Mapping[str, Scaling]) -> dict[str, Outcome]:
     """Run the float graph with one part of it as the integers have it, then with all of them.
 
     Scales as such change no spike: so the rescaled float graph, without what was added to its thresholds, stands for
     the original.
     """
-    as_it_was = {
-        name: None if scaling is None else replace(scaling, threshold=1.0, below=0.0)
-        for name, scaling in scalings.items()
-    }
+    as_it_was = {name: replace(scaling, threshold=1.0, below=0.0) for name, scaling in scalings.items()}
     floats, _ = rescaled_graph(bench.prepared, as_it_was, bench.chip)
     resets = {name: p.reset for name, p in bench.graph.populations.items()}
     original = {name: replace(p, reset=resets[name]) for name, p in floats.populations.items()}

@@ -25,7 +25,7 @@ from spikegraph.export.float_graph import (
 from spikegraph.export.graph import Input, Output
 from spikegraph.export.hdf5 import graph_checksum
 from spikegraph.export.quantize import quantize
-from spikegraph.export.scaling import Scaling, is_own_reset, own_rows, prepared, rescaled_graph
+from spikegraph.export.scaling import PLAIN, Scaling, fitted_clips, is_own_reset, own_rows, prepared, rescaled_graph
 from spikegraph.hwsim.agreement import filtered_square
 from spikegraph.hwsim.bench import Bench
 from spikegraph.hwsim.calibrate import quantize_calibrated
@@ -198,6 +198,16 @@ def test_never_worse_than_plain(chip: str) -> None:
     assert bool(found.approximated) == (chip == "loihi1")
 
 
+@pytest.mark.parametrize("chip", ["loihi2", "generic 3"])
+def test_what_it_is_compared_with_is_what_quantize_does(chip: str) -> None:
+    graph = layers(2)
+    bench = Bench(graph, graph, CHIPS[chip], batches(graph))
+    fitted = {name: replace(PLAIN, clips=fitted_clips(graph, name, CHIPS[chip])) for name in graph.populations}
+    for scalings, fit_clip in ((dict.fromkeys(graph.populations, PLAIN), False), (fitted, True)):
+        expected, _ = quantize(graph, CHIPS[chip], fit_clip=fit_clip)
+        assert graph_checksum(bench.quantized(scalings)[0]) == graph_checksum(expected)
+
+
 def one_layer(seed: int, n_in: int = 36, **change: Any) -> FloatGraph:
     weight = np.random.default_rng(seed).normal(0.05, 0.3, (3, n_in)).astype(np.float32)
     population = FloatPopulation(shape=(3,), v_threshold=JUST_BELOW_ONE, tau_mem=0.02, reset="subtract")
@@ -241,7 +251,7 @@ def test_decays_limit_where_nothing_else_is_rounded() -> None:
         projections={"p": FloatDense(source="in", target="class", weight=weight)},
     )
     bench = Bench(graph, graph, CHIPS["loihi2"], batches(graph))
-    found = limits(bench, {"class": None})
+    found = limits(bench, {"class": PLAIN})
     assert {name for name, outcome in found.items() if outcome.distance > 0} == {"decays", "all of these"}
     _, calibrated = quantize_calibrated(graph, CHIPS["loihi2"], batches(graph))
     assert calibrated.outcomes["all together"].distance < calibrated.outcomes["plain"].distance  # made up for
