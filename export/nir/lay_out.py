@@ -25,6 +25,7 @@ from spikegraph.export.float_graph import (
 )
 from spikegraph.export.graph import Graph
 from spikegraph.export.loss import Loss
+from spikegraph.export.nir.constants import constants_of
 from spikegraph.export.nir.conventions import Convention
 from spikegraph.export.nir.stages import Stages, bias_by_channel, leaks, stages_of
 
@@ -80,12 +81,17 @@ class _Layout:
             if node.graded:
                 what = f"spikes of {node.min_value}…{node.max_value}: NIR does not say what an input carries"
                 self.laid.lose(f"input {name}", "max_value", "dropped", what)
-        biases = {name: self._population(name) for name in graph.populations}
+        constants, brought = constants_of(graph)
+        self.brought = {name: np.array(value) for name, value in brought.items() if name not in constants}
+        biases = {name: self._population(name) for name in graph.populations if name not in constants}
         for name, p in graph.projections.items():
-            self._projection(name, p, biases[p.target])
+            if p.source not in constants:
+                self._projection(name, p, biases[p.target])
         for name, bias in biases.items():
             if bias is not None:
-                self._constant(name, bias)
+                self._constant(name, bias, self.biased[name])
+        for name, value in self.brought.items():
+            self._constant(name, value, self.enters[name])
         self._outputs()
         self._beside(integer)
 
@@ -140,7 +146,7 @@ class _Layout:
     def _projection(self, name: str, p: FloatProjection, bias: Array | None) -> None:
         laid, source, target = self.laid, self.shapes[p.source], self.shapes[p.target]
         chain: list[tuple[str, dict[str, Any]]] = []
-        if p.delay_steps:
+        if p.delay_steps > (p.source == p.target):  # what leads back to itself comes one step later in any case
             unit = 1.0 if self.convention.in_steps else self.dt
             chain.append(("_delay", {"type": "Delay", "delay": np.full(source, p.delay_steps * unit)}))
         if (
@@ -151,9 +157,13 @@ class _Layout:
             chain.append(("_flatten", _flatten(source)))
         holds = bias is not None and bias.any() and _holds_bias(p, self.graph.populations[p.target])
         holds = holds and self.enters[p.target] == self.biased[p.target]
-        chain += self._weighted(name, p, bias if holds else None)
-        if holds and bias is not None:
-            bias[...] = 0
+        held = [bias] if holds and bias is not None else []
+        brought = self.brought.get(p.target)
+        if brought is not None and brought.any() and not p.delay_steps and _holds(p, brought):
+            held.append(brought)
+        chain += self._weighted(name, p, _like(sum(held[1:], held[0]), p.weight) if held else None)
+        for value in held:
+            value[...] = 0
         before = self.leaves[p.source]
         for suffix, fields in chain:
             own = laid.add(f"{name}{suffix}", fields)
@@ -205,7 +215,7 @@ class _Layout:
         self.laid.lose(f"projection {name}", "kind", "none", what)
         return np.ascontiguousarray(listed.toarray().T)  # synapses between the same two neurons add up
 
-    def _constant(self, name: str, bias: Array) -> None:
+    def _constant(self, name: str, bias: Array, target: str) -> None:
         """Bring a bias in by a node of its own: weights of 0 from an input, and the bias."""
         if not bias.any():
             return
@@ -219,7 +229,7 @@ class _Layout:
             before = flatten
         own = self.laid.add(f"{name}_bias", {"type": "Affine", "weight": weight, "bias": bias.ravel()})
         self.laid.edges[before, own] = None
-        self.laid.edges[own, self.biased[name]] = None
+        self.laid.edges[own, target] = None
         what = f"written as a node of its own, with weights of 0 from {source}"
         self.laid.lose(f"population {name}", "bias", "none", what)
 
@@ -267,9 +277,17 @@ def _nir_shape(graph: FloatGraph, name: str) -> Shape:
 
 def _holds_bias(p: FloatProjection, population: FloatPopulation) -> bool:
     """Tell whether a projection's node can bring in the bias of its target."""
-    if p.delay_steps:
-        return False
-    return isinstance(p, FloatDense) or (isinstance(p, FloatConv2d) and bias_by_channel(population) is not None)
+    return not p.delay_steps and _holds(p, np.array(per_neuron(population.bias, population.shape)))
+
+
+def _holds(p: FloatProjection, bias: Array) -> bool:
+    return isinstance(p, FloatDense) or (isinstance(p, FloatConv2d) and bias_by_channel(bias, bias.shape) is not None)
+
+
+def _like(bias: Array, weight: Array) -> Array:
+    """Return a bias in the type of the weights beside it, where that rounds nothing."""
+    narrow = bias.astype(weight.dtype)
+    return narrow if (narrow == bias).all() else bias
 
 
 def _flatten(shape: Shape) -> dict[str, Any]:

@@ -77,11 +77,15 @@ def graph_in(nir: NirGraph, where: str) -> tuple[Graph | FloatGraph | None, str]
 
 
 def checksum(nir: NirGraph) -> str:
-    """Return a checksum of nodes and edges, in whatever order they stand."""
+    """Return a checksum of nodes and edges, in whatever order they stand; a v_reset of 0 may be there or not."""
     names = sorted(nir.nodes)
-    nodes = {f"n{i}": {"type": nir.nodes[name].type, **nir.nodes[name].fields} for i, name in enumerate(names)}
+    nodes = {f"n{i}": {"type": nir.nodes[name].type, **_told(nir.nodes[name].fields)} for i, name in enumerate(names)}
     edges = sorted([source, target] for source, target in nir.edges)
     return tree_checksum("nir", {"names": names, "nodes": nodes, "edges": edges})
+
+
+def _told(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name != "v_reset" or value.any()}
 
 
 def _stored(value: Any) -> Any:

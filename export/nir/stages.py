@@ -82,7 +82,7 @@ def stages_of(
         tau = convention.tau(np.minimum(kept, ALMOST_ALL), file_dt)
         return {names[0]: tau, names[1]: convention.r(gain, tau, file_dt, shape)}
 
-    firing = {"v_threshold": v_threshold, "v_reset": np.zeros_like(v_threshold)} if keeps_reset else {}
+    firing = {"v_threshold": v_threshold} if keeps_reset else {}  # v_reset is 0, and unknown to nir before 1.0.5
     integrator: dict[str, Any] = {"r": convention.r(convention.gain_integrator, None, file_dt, shape)}
     gain = convention.gain if keeps_reset else convention.gain_silent
     v_leak = full(population.bias) / (1 - np.minimum(kept_v, ALMOST_ALL)) if bias else np.zeros(shape)
@@ -115,10 +115,10 @@ def leaks(population: FloatPopulation, step: float) -> bool:
     return bool((np.asarray(kept_share(population.tau_mem, step)) < 1).any())
 
 
-def bias_by_channel(population: FloatPopulation) -> Array | None:
+def bias_by_channel(bias: Array, shape: Shape) -> Array | None:
     """Return the bias of each channel, if its neurons have the same."""
-    each = per_neuron(population.bias, population.shape)
-    if len(population.shape) != 3:
+    each = per_neuron(bias, shape)
+    if len(shape) != 3:
         return None
     first = each[:, :1, :1]
     return np.array(first.ravel()) if (each == first).all() else None

@@ -220,7 +220,7 @@ def shapes_of(graph: NirGraph) -> tuple[dict[str, Shape], dict[str, Shape]]:
     for source, target in sorted(graph.edges):
         after[source].append(target)
     todo = [name for name, node in graph.nodes.items() if node.type == "Input"]
-    shapes: dict[str, Shape] = {name: graph.nodes[name]["shape"] for name in todo}
+    shapes: dict[str, Shape] = {name: _without_batch(graph, name, after[name]) for name in todo}
     taken = dict(shapes)
     while todo:
         name = todo.pop(0)
@@ -243,6 +243,18 @@ def shapes_of(graph: NirGraph) -> tuple[dict[str, Shape], dict[str, Shape]]:
             what = f"declares the shape {declared}, and gets {shapes[name]}"
             raise FileFormatError(graph.nodes[name].where, what, "make them meet")
     return taken, shapes
+
+
+def _without_batch(graph: NirGraph, name: str, after: list[str]) -> Shape:
+    """Return an input's shape without a leading 1 that is the batch's, as Norse writes it."""
+    shape: Shape = graph.nodes[name]["shape"]
+    matrices = [graph.nodes[target] for target in after if graph.nodes[target].type in ("Affine", "Linear")]
+    if len(shape) < 2 or shape[0] != 1 or len(matrices) != len(after) or not matrices:
+        return shape
+    if any(node["weight"].shape[1] != prod(shape[1:]) for node in matrices):
+        return shape
+    graph.facts.append(f"{name} declares the shape {shape}: the 1 in front is the batch's")
+    return shape[1:]
 
 
 def _given(node: NirNode, shape: Shape) -> Shape:
