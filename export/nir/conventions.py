@@ -55,6 +55,8 @@ class Convention:
         Time constants are counted in steps, and not in seconds.
     several_spikes : bool
         A neuron may fire several times within one step.
+    takes_linear : bool
+        Its reader knows matrices without a bias.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Convention:
     dt: float = 1e-3
     in_steps: bool = False
     several_spikes: bool = False
+    takes_linear: bool = True
 
     def kept(self, tau: Array, dt: float) -> Array:
         """Return the share of a state that is left after a step, float64; negative where a step of Euler is too long.
@@ -168,6 +171,7 @@ _SINABS = Convention(
     reset="subtract",
     in_steps=True,
     several_spikes=True,
+    takes_linear=False,
 )
 CONVENTIONS = {
     convention.name: convention

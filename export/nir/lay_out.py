@@ -201,8 +201,9 @@ class _Layout:
             scale = np.array(per_neuron(p.weight, target)).reshape(self.shapes[p.target])
             return [("", {"type": "Scale", "scale": scale})]
         weight = p.weight if isinstance(p, FloatDense) else self._matrix(name, p, prod(source), prod(target))
-        if bias is None:
+        if bias is None and self.convention.takes_linear:
             return [("", {"type": "Linear", "weight": np.array(weight)})]
+        bias = np.zeros(len(weight), weight.dtype) if bias is None else bias
         return [("", {"type": "Affine", "weight": np.array(weight), "bias": bias.ravel().copy()})]
 
     def _matrix(self, name: str, p: FloatSparse, n_source: int, n_target: int) -> Array:

@@ -82,7 +82,7 @@ def stages_of(
         tau = convention.tau(np.minimum(kept, ALMOST_ALL), file_dt)
         return {names[0]: tau, names[1]: convention.r(gain, tau, file_dt, shape)}
 
-    firing = {"v_threshold": v_threshold} if keeps_reset else {}  # v_reset is 0, and unknown to nir before 1.0.5
+    firing = {"v_threshold": v_threshold} if keeps_reset else {}  # v_reset is 0 where it is missing
     integrator: dict[str, Any] = {"r": convention.r(convention.gain_integrator, None, file_dt, shape)}
     gain = convention.gain if keeps_reset else convention.gain_silent
     v_leak = full(population.bias) / (1 - np.minimum(kept_v, ALMOST_ALL)) if bias else np.zeros(shape)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from spikegraph.export.assumptions import Assumptions
@@ -118,6 +119,7 @@ def _write(path: Path, nodes: Mapping[str, Any], edges: list[tuple[str, str]], m
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         nir.write(str(temporary), graph)
+        _without_zero_resets(temporary, list(nodes))
         temporary.replace(path)
     except OSError as error:
         what = f"cannot be written ({error.strerror or error})"
@@ -125,3 +127,12 @@ def _write(path: Path, nodes: Mapping[str, Any], edges: list[tuple[str, str]], m
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _without_zero_resets(path: Path, nodes: list[str]) -> None:
+    """Take out what is 0 where it is missing: nir before 1.0.5, to which Sinabs 3.1.3 is bound, knows no v_reset."""
+    with h5py.File(path, "r+") as file:
+        for name in nodes:
+            node = file[f"node/nodes/{name}"]
+            if "v_reset" in node and not np.any(node["v_reset"]):
+                del node["v_reset"]
