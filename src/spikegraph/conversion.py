@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from spikegraph import __version__
 from spikegraph.destination import require_place_for
 from spikegraph.export import formats
 from spikegraph.export.assumptions import Assumptions
 from spikegraph.export.check import require_legal
-from spikegraph.export.chips import load_chip
+from spikegraph.export.chips import Chip, load_chip
 from spikegraph.export.coding import InputCoding, Readout
+from spikegraph.export.connectivity import Array
 from spikegraph.export.diff import Difference, differences
 from spikegraph.export.errors import OptionError
 from spikegraph.export.float_graph import FloatGraph
 from spikegraph.export.formats import AnyGraph
+from spikegraph.export.graph import Graph
 from spikegraph.export.loss import LossReport
 from spikegraph.export.quantize import QuantizationReport, quantize
+from spikegraph.hwsim.calibrate import quantize_calibrated
+from spikegraph.hwsim.calibration import Calibration
+from spikegraph.hwsim.simulate import rasters_of, samples_per_batch
 from spikegraph.progress import Progress, silent
+from spikegraph.trainer.data import Split, load_split
+
+CALIBRATION_SAMPLES = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +44,8 @@ class Conversion:
         What each of the two formats lost.
     quantization : QuantizationReport, optional
         What the chip's integers changed, where a float graph was brought onto a chip.
+    calibration : Calibration, optional
+        What was measured on calibration data.
     written : str, optional
         The new file; None: nothing was written, because something was lost, and nothing was to be.
     """
@@ -41,6 +53,7 @@ class Conversion:
     reading: LossReport
     writing: LossReport
     quantization: QuantizationReport | None
+    calibration: Calibration | None
     written: str | None
 
     def to_json(self) -> dict[str, Any]:
@@ -49,6 +62,7 @@ class Conversion:
             "written": self.written,
             "reading": self.reading.to_json(),
             "quantization": self.quantization.to_json() if self.quantization else None,
+            "calibration": self.calibration.to_json() if self.calibration else None,
             "writing": self.writing.to_json(),
         }
 
@@ -60,6 +74,9 @@ def convert(
     chip: str | None = None,
     weight_bits: int | None = None,
     assumed: Assumptions | None = None,
+    calibrate: str | None = None,
+    data_dir: str | Path | None = None,
+    samples: int = CALIBRATION_SAMPLES,
     coding: InputCoding | None = None,
     readout: Literal["count", "membrane", "first_spike"] | None = None,
     strict: bool = False,
@@ -77,6 +94,13 @@ def convert(
         For the chip "generic".
     assumed : Assumptions, optional
         What the format leaves open.
+    calibrate : str, optional
+        "mnist:train", …: choose scales that keep the spikes on this data (see `quantize_calibrated`). Not the data that
+        accuracy is to be told on.
+    data_dir : path, optional
+        Folder (or archive) of the data set's files.
+    samples : int
+        As many are calibrated on, the first.
     coding : InputCoding, optional
         How data become spikes, in place of what the file says.
     readout : optional
@@ -102,9 +126,18 @@ def convert(
     graph, facts = _decided(graph, coding, readout)
     reading = replace(reading, facts=(*reading.facts, *facts))
     quantized: QuantizationReport | None = None
+    calibration: Calibration | None = None
+    if calibrate is not None and (profile is None or not isinstance(graph, FloatGraph)):
+        what = "is for quantizing a float graph"
+        raise OptionError("--calibrate", what, "add --chip" if profile is None else "leave it out: these are integers")
     if profile is not None and isinstance(graph, FloatGraph):
         progress(f"quantize for {chip}", 0, 1)
-        graph, quantized = quantize(graph, profile)
+        if calibrate is None:
+            graph, quantized = quantize(graph, profile)
+        else:
+            split = load_split(calibrate, data_dir, samples)
+            graph, calibration = _calibrated(graph, profile, split, progress)
+            quantized = calibration.quantization
     elif profile is not None:
         require_legal(graph, profile)
     provenance = {**graph.provenance, "converted_by": f"spikegraph {__version__}", "converted_from": str(path)}
@@ -118,7 +151,26 @@ def convert(
     if kept:
         writing = formats.save(graph, target, terms)
     progress(f"write {out}", 1, 1)
-    return Conversion(reading=reading, quantization=quantized, writing=writing, written=str(out) if kept else None)
+    return Conversion(
+        reading=reading,
+        quantization=quantized,
+        calibration=calibration,
+        writing=writing,
+        written=str(out) if kept else None,
+    )
+
+
+def _calibrated(graph: FloatGraph, chip: Chip, split: Split, progress: Progress) -> tuple[Graph, Calibration]:
+    labels: list[Array] = []
+
+    def batches() -> Iterator[dict[str, Array]]:
+        shape = next(iter(graph.inputs.values())).shape
+        for x, label, index in split.batches(shape, samples_per_batch(graph)):
+            labels.append(label)
+            yield rasters_of(graph, x, index)
+
+    rasters = list(batches())  # labels are known once all is read
+    return quantize_calibrated(graph, chip, rasters, label=np.concatenate(labels), progress=progress)
 
 
 def diff(a: str | Path, b: str | Path, assumed: Assumptions | None = None) -> list[Difference]:

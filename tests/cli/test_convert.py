@@ -54,6 +54,22 @@ def test_from_floats_to_a_chip_with_a_code_and_a_readout(floats: Path, tmp_path:
     assert "samples" in call("simulate", out, "--data", "digits:test", "--samples", 5).stdout
 
 
+def test_calibrated_on_data(floats: Path, tmp_path: Path) -> None:
+    arguments = ("convert", floats, tmp_path / "a.h5", "--chip", "loihi2", "--coding", "rate")
+    result = call(*arguments, "--calibrate", "digits:train", "--samples", 12)
+    assert result.exit_code == 0
+    assert "calibrated on 12 samples; kept: " in result.stdout
+    assert "spikes in common with the float graph" in result.stdout
+    found = json.loads(call(*arguments, "--calibrate", "digits:train", "--samples", 12, "--json").stdout)
+    assert found["calibration"]["n_samples"] == 12
+    assert found["calibration"]["populations"].keys() == {"hidden", "out"}
+    for arguments in (["--calibrate", "digits:train"], ["--chip", "loihi2", "--calibrate", "digits:train"]):
+        assert "--calibrate: is for quantizing a float graph" in refused(
+            "convert", tmp_path / "a.h5", tmp_path / "b.h5", *arguments
+        )
+    assert "has no coding" in refused("convert", floats, tmp_path / "b.h5", *arguments)
+
+
 def test_a_code_of_larger_numbers_widens_the_input(floats: Path, tmp_path: Path) -> None:
     out = tmp_path / "net.h5"
     assert call("convert", floats, out, "--coding", "direct", "--max-value", 15, "--readout", "membrane").exit_code == 0

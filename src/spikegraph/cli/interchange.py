@@ -10,9 +10,9 @@ from typing import Any, get_args
 import click
 
 from spikegraph import stages
-from spikegraph.cli.output import PATH, json_option, print_json, showing_progress, table, weight_bits
+from spikegraph.cli.output import PATH, data_dir, json_option, print_json, showing_progress, table, weight_bits
 from spikegraph.cli.reports import print_losses, print_quantization
-from spikegraph.conversion import Conversion
+from spikegraph.conversion import CALIBRATION_SAMPLES, Conversion
 from spikegraph.export.assumptions import AssumedReset, Assumptions
 from spikegraph.export.coding import CodingKind, InputCoding, ReadoutKind
 from spikegraph.export.errors import OptionError
@@ -40,6 +40,11 @@ def assumptions(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--chip", help="Quantize for this chip: loihi1, loihi2, generic.")
 @weight_bits
 @assumptions
+@click.option("--calibrate", metavar="DATA", help="Keep the spikes on this data, such as mnist:train.")
+@click.option(
+    "--samples", type=int, default=CALIBRATION_SAMPLES, show_default=True, help="How many to calibrate on, the first."
+)
+@data_dir
 @click.option("--coding", type=click.Choice(get_args(CodingKind)), help="How data become input spikes.")
 @click.option("--step-us", type=int, default=0, help="With --coding events: length of a step in µs.")
 @click.option("--seed", type=int, default=0, help="With --coding rate: fixes the spikes.")
@@ -71,6 +76,8 @@ def _print_conversion(out: Path, done: Conversion) -> None:
     if done.quantization is not None:
         click.echo(f"quantized for {done.quantization.chip}")
         print_quantization(done.quantization)
+    for line in done.calibration.lines() if done.calibration else ():
+        click.echo(line)
     print_losses(done.writing)
     if done.written:
         click.echo(f"{out}: written")
