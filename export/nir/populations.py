@@ -121,7 +121,7 @@ def _like(bias: Array, other: Array) -> Array:
 def _dynamics(
     node: NirNode, shape: Shape, neurons: Neurons, ways: Sequence[Way], constants: Sequence[Constant]
 ) -> _Dynamics:
-    filters = ways[0].filters if ways else ()
+    filters = ways[0].filters if ways else max((c.filters for c in constants), key=len, default=())
     for way in ways:
         if len(way.filters) != len(filters) or not all(map(_equal, way.filters, filters)):
             raise FileFormatError(node.where, "is reached through filters that differ", _ANALOGUE)

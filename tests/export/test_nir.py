@@ -144,6 +144,31 @@ def test_the_nodes_alone_make_the_same_spikes(tmp_path: Path, case: Case, conven
         np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-9, atol=1e-9)
 
 
+def test_what_no_spike_reaches_still_leaks(tmp_path: Path) -> None:
+    """All its weights are 0, so that no way leads to it: its bias alone is left, and passes its leak."""
+    graph = FloatGraph(
+        inputs={"in": Input(shape=(1,))},
+        populations={
+            "a": FloatPopulation(shape=(1,), v_threshold=5.0),
+            "b": FloatPopulation(shape=(1,), tau_syn=8e-3, tau_mem=4e-3, v_threshold=20.0, bias=-3.0, reset="none"),
+        },
+        projections={
+            "p": FloatDense(source="in", target="a", weight=np.ones((1, 1))),
+            "q": FloatDense(source="a", target="b", weight=np.zeros((1, 1))),
+        },
+        outputs={"v": Output(population="b", variable="v")},
+        n_steps=3,
+    )
+    save(graph, tmp_path / "net.nir", Assumptions(convention="lava"))
+    without_metadata(tmp_path / "net.nir")
+    back, _ = read(tmp_path / "net.nir", Assumptions(convention="lava", dt=1e-3, n_steps=3))
+    assert isinstance(back, FloatGraph)
+    silence = {"in": np.zeros((3, 1, 1), np.int16)}
+    traces = [next(iter(run_float(one, silence, dtype=np.float64).traces.values())).v for one in (graph, back)]
+    np.testing.assert_allclose(traces[1], traces[0], rtol=1e-12)
+    assert traces[0][2, 0, 0] < traces[0][0, 0, 0] == -3
+
+
 def test_nodes_that_were_changed_count_and_it_is_told(tmp_path: Path) -> None:
     save(small(), tmp_path / "net.nir")
     with h5py.File(tmp_path / "net.nir", "a") as file:
