@@ -133,8 +133,8 @@ class Convention:
 def time_constant_of(kept: Array | float, dt: float) -> float | Array:
     """Return the time constants in seconds that leave these shares after one step.
 
-    From a half on, `kept_share` gives it back to the last bit: a time constant is finer there than the
-    share that it makes, so that one of the nearest does. Smaller shares come back but for their last digits.
+    `kept_share` gives them back, from a half on within one unit in the last place and nearly always to the last bit:
+    a time constant is finer there than the share that it makes. Smaller shares come back but for their last digits.
     """
     each = np.asarray(kept, np.float64)
     values, place = np.unique(each, return_inverse=True)

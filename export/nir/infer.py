@@ -106,8 +106,8 @@ def _scaled_step(graph: NirGraph) -> float | None:
     steps = np.concatenate(found) if found else np.zeros(0)
     if not steps.size or steps.min() <= 0 or np.ptp(steps) > 1e-4 * steps.min():
         return None
-    step = float(f"{np.median(steps):.5g}")  # what float32 blurs
-    return step if abs(float(f"{step:.2g}") - step) <= 1e-4 * step else None  # what somebody chose is a round number
+    dt = float(f"{np.median(steps):.5g}")  # what float32 blurs
+    return dt if abs(float(f"{dt:.2g}") - dt) <= 1e-4 * dt else None  # what somebody chose is a round number
 
 
 def _narrow(graph: NirGraph) -> bool:
