@@ -123,7 +123,7 @@ def test_a_recurrent_layer(tmp_path: Path) -> None:
 
 
 def test_delays_without_bias(tmp_path: Path) -> None:
-    """lava-dl delays what arrives at a layer, not what leaves it: its spikes are later there, not the next one's."""
+    """lava-dl delays what arrives at a layer, not what leaves it: its spikes are later there, the next one's are not."""
     graph = dense_layers(bias_mant=0, bias_exp=0)
     q = graph.projections["q"]
     late = replace(graph, projections={**graph.projections, "q": replace(q, delay_steps=3)})
