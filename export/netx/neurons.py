@@ -23,7 +23,7 @@ REFUSED = {
     "ALIF": f"neurons whose threshold adapts ({_LATER})",
     "RF_PHASE": f"resonate-and-fire neurons ({_LATER})",
     "RF_IZHIKEVICH": f"resonate-and-fire neurons ({_LATER})",
-    "ADRF": f"adaptive resonate-and-fire neurons ({_LATER})",
+    "ADRF_PHASE": f"adaptive resonate-and-fire neurons ({_LATER})",
     "ADRF_IZHIKEVICH": f"adaptive resonate-and-fire neurons ({_LATER})",
 }
 _OF_TRAINING = frozenset({"theta", "tauRho", "scaleRho"})

@@ -206,6 +206,7 @@ REFUSED = {
     "ALIF": ([HEAD, dense(4, 3, neuron={**CUBA, "type": "ALIF", "thDecay": 3})], "threshold adapts"),
     "RF_PHASE": ([HEAD, dense(4, 3, neuron={"type": "RF_PHASE"})], "resonate-and-fire"),
     "RF_IZHIKEVICH": ([HEAD, dense(4, 3, neuron={"type": "RF_IZHIKEVICH"})], "resonate-and-fire"),
+    "ADRF_PHASE": ([HEAD, dense(4, 3, neuron={"type": "ADRF_PHASE"})], "adaptive resonate-and-fire"),
     "unknown neuron": ([HEAD, dense(4, 3, neuron={"type": "XYZ"})], "'XYZ': neurons of a kind that is not known"),
     "complex": ([HEAD, {**dense(4, 3), "weight": {"real": [[1]], "imag": [[1]]}}], "is complex"),
     "graded": ([HEAD, dense(4, 3, neuron={**CUBA, "gradedSpike": True})], "spikes are binary here"),

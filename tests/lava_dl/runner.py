@@ -3,7 +3,8 @@
     runner.py COMPAT NET INPUTS TRACES
 
 COMPAT is targets/lava/_compat.py, which repairs lava-nc. INPUTS holds `spikes` (T, *shape) for an input without neurons
-or `bias` (*shape) for one that has them; TRACES gets the spikes of each layer, (T, *shape), in its own time.
+or `bias` (*shape) for one that has them; TRACES gets the spikes of each layer, (T, *shape), in its own time, and `v` of
+the last one after its last step.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def whc(array):
     return np.ascontiguousarray(array.T if array.ndim != 4 else array.transpose(3, 2, 1, 0))
 
 
-def run(net_file: str, inputs: dict, n_steps: int) -> list:
+def run(net_file: str, inputs: dict, n_steps: int) -> dict:
     from lava.lib.dl.netx.hdf5 import Network
     from lava.magma.core.run_conditions import RunSteps
     from lava.magma.core.run_configs import Loihi2SimCfg
@@ -29,7 +30,7 @@ def run(net_file: str, inputs: dict, n_steps: int) -> list:
     fed = "spikes" in inputs
     # The first layer's state is cleared when its first input arrives, and each layer's a step after the one before.
     net = Network(net_config=net_file, reset_interval=1 << 20, reset_offset=1 if fed else 0)
-    depth = len(net.layers) + fed
+    depth = len(net.layers) - 1 + fed
     sinks = []
     for layer in net.layers:
         sink = io.sink.RingBuffer(shape=layer.neuron.s_out.shape, buffer=n_steps + depth)
@@ -45,9 +46,11 @@ def run(net_file: str, inputs: dict, n_steps: int) -> list:
     try:
         net.run(condition=RunSteps(num_steps=n_steps + depth), run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
         recorded = [sink.data.get() for sink in sinks]
+        v = net.layers[-1].neuron.v.get()
     finally:
         net.stop()
-    return [data[..., k + fed : k + fed + n_steps].T for k, data in enumerate(recorded)]
+    traces = {str(k): data[..., k + fed : k + fed + n_steps].T for k, data in enumerate(recorded)}
+    return {**traces, "v": v.T}
 
 
 def main(compat: str, net_file: str, inputs_file: str, traces_file: str) -> None:
@@ -61,7 +64,7 @@ def main(compat: str, net_file: str, inputs_file: str, traces_file: str) -> None
     with np.load(inputs_file) as inputs:
         given = dict(inputs)
     traces = run(net_file, given, int(given.pop("n_steps")))
-    np.savez(traces_file, **{str(i): np.asarray(trace) for i, trace in enumerate(traces)})
+    np.savez(traces_file, **traces)
 
 
 if __name__ == "__main__":

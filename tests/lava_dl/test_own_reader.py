@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conformance.fetch import lava_dl
 
 from spikegraph.export.connectivity import Array
-from spikegraph.export.formats import save
+from spikegraph.export.formats import read, save
 from spikegraph.export.graph import Conv2d, Dense, Graph, Input, OneToOne, Output, Population
 from spikegraph.export.loss import LossReport
 from spikegraph.targets.places import native
@@ -27,13 +28,12 @@ COMPAT, RUNNER = ROOT / "targets" / "lava" / "_compat.py", Path(__file__).with_n
 TIMEOUT_S = 300
 
 
-def in_lava_dl(graph: Graph, inputs: Mapping[str, Array], folder: Path) -> tuple[list[Array], LossReport]:
-    """Write a graph, and return each layer's spikes (T, n) as lava-dl runs it."""
+def run_file(net: Path, n_steps: int, inputs: Mapping[str, Array], folder: Path) -> tuple[list[Array], Array]:
+    """Return each layer's spikes (T, n) as lava-dl runs a file, and v of the last layer after the last step (n,)."""
     if not PYTHON.exists():
         pytest.skip("lava-dl has no environment here; `make check-lava-dl` makes it")
-    report = save(graph, folder / "a.net")
-    np.savez(folder / "inputs.npz", n_steps=graph.n_steps, **inputs)  # type: ignore[arg-type]
-    files = [COMPAT, folder / "a.net", folder / "inputs.npz", folder / "traces.npz"]
+    np.savez(folder / "inputs.npz", n_steps=n_steps, **inputs)  # type: ignore[arg-type]
+    files = [COMPAT, net, folder / "inputs.npz", folder / "traces.npz"]
     process = subprocess.Popen(
         [PYTHON, RUNNER, *files], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
@@ -44,7 +44,14 @@ def in_lava_dl(graph: Graph, inputs: Mapping[str, Array], folder: Path) -> tuple
             os.killpg(process.pid, signal.SIGKILL)
     assert (folder / "traces.npz").exists(), said[-3000:]
     with np.load(folder / "traces.npz") as traces:
-        return [traces[str(i)].reshape(graph.n_steps, -1) for i in range(len(traces.files))], report
+        spikes = [traces[str(i)].reshape(n_steps, -1) for i in range(len(traces.files) - 1)]
+        return spikes, traces["v"].ravel()
+
+
+def in_lava_dl(graph: Graph, inputs: Mapping[str, Array], folder: Path) -> tuple[list[Array], LossReport]:
+    """Write a graph, and return each layer's spikes as lava-dl runs it."""
+    report = save(graph, folder / "a.net")
+    return run_file(folder / "a.net", graph.n_steps, inputs, folder)[0], report
 
 
 def same(graph: Graph, raster: Array, folder: Path, inputs: Mapping[str, Array] | None = None) -> LossReport:
@@ -123,7 +130,7 @@ def test_a_recurrent_layer(tmp_path: Path) -> None:
 
 
 def test_delays_without_bias(tmp_path: Path) -> None:
-    """lava-dl delays what arrives at a layer, not what leaves it: its spikes are later there, the next one's are not."""
+    """lava-dl delays what arrives at a layer, not its spikes: they are later there, and the next one's are the same."""
     graph = dense_layers(bias_mant=0, bias_exp=0)
     q = graph.projections["q"]
     late = replace(graph, projections={**graph.projections, "q": replace(q, delay_steps=3)})
@@ -190,6 +197,27 @@ def test_refractory_periods_are_left_out_as_the_report_says(tmp_path: Path) -> N
     without = native(_without(graph), {"in": raster[:, None].astype(np.int16)})
     np.testing.assert_array_equal(theirs[0], without["a"]["s"][:, 0])
     assert any("leaves out refDelay (4" in loss.what for loss in report.losses)
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["as it is", "written again"])
+def test_a_trained_network_and_the_layer_that_has_no_neurons(written: bool, tmp_path: Path) -> None:
+    """lava-dl's own MNIST network: spikes of its three layers, and v of the last one, which only adds up."""
+    net = lava_dl("mnist.net")
+    graph, _ = read(net)
+    assert isinstance(graph, Graph)
+    assert graph.coding is not None
+    x = np.rint(np.random.default_rng(0).random(784) * graph.coding.max_value).astype(np.int16)
+    ours = native(graph, {"input": np.broadcast_to(x, (graph.n_steps, 1, 784))})
+    if written:
+        net = tmp_path / "again.net"
+        save(graph, net)
+    bias = int(graph.populations["layer0"].bias_mant)
+    theirs, v = run_file(net, graph.n_steps, {"bias": x + bias}, tmp_path)
+    for (name, of), spikes in zip(ours.items(), theirs, strict=True):
+        assert of["s"].any() == (name != "layer3")
+        np.testing.assert_array_equal(spikes, of["s"][:, 0], err_msg=name)
+    np.testing.assert_array_equal(v, ours["layer3"]["v"][-1, 0])
+    assert len(np.unique(v)) > 5
 
 
 def _without(graph: Graph) -> Graph:
