@@ -54,9 +54,8 @@ class Scaling:
     @property
     def plain(self) -> bool:
         """Whether there is nothing to rescale: `quantize` does as much by itself."""
-        return not (
-            self.fine or self.rows is not None or any(np.any(one != 1.0) for one in (self.gain, self.threshold))
-        )
+        factors = any(np.any(one != 1.0) for one in (self.gain, self.threshold))
+        return not (self.fine or factors or np.any(self.below) or self.rows is not None)
 
 
 PLAIN = Scaling(fine=False)
@@ -65,17 +64,20 @@ PLAIN = Scaling(fine=False)
 def prepared(graph: FloatGraph, chip: Chip) -> tuple[FloatGraph, dict[str, str]]:
     """Return the graph in the rules that the chip has, and what only approximates the original, by population.
 
-    Thresholds are folded if the chip shares them. A reset by subtraction, where there is none and v outlives the spike,
-    becomes one to zero: what was above the threshold is lost.
+    Thresholds are folded if the chip shares them. Where there is only a reset to zero, and v outlives the spike, one by
+    subtraction loses what was above the threshold; none at all, as of neurons that are read and seldom fire, loses v.
+    A reset by a projection of the neuron's own stays, for the chip to refuse: two resets would be too many.
     """
     populations, projections, said = dict(graph.populations), dict(graph.projections), {}
     for name, population in graph.populations.items():
         incoming, folded = fold(population, graph.into(name), chip)
         projections.update(incoming)
-        if population.reset == "subtract" and "subtract" not in chip.reset.modes and "zero" in chip.reset.modes:
+        own = any(is_own_reset(p, folded) for p in incoming.values())
+        if population.reset not in chip.reset.modes and "zero" in chip.reset.modes and not own:
             folded = replace(folded, reset="zero")
             if population.refractory_steps == 1 and population.max_spikes != 1:
-                said[name] = "reset subtract → zero: what is above the threshold is lost"
+                lost = "what is above the threshold" if population.reset == "subtract" else "all of v"
+                said[name] = f"reset {population.reset} → zero: {lost} is lost where it fires"
         populations[name] = folded
     return replace(graph, populations=populations, projections=projections), said
 

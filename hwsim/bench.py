@@ -114,7 +114,10 @@ class Bench:
         """
         rescaled, finer = rescaled_graph(self.prepared if part is None else part, scalings, self.chip)
         graph, report = quantize(rescaled, self.chip, finer=finer)
-        units = dict.fromkeys(graph.populations, 1.0)
+        units = {  # of populations that nothing reaches: others' are known exactly
+            name: float(p.v_threshold.max()) / (int(graph.populations[name].threshold_mant.max()) << fixed.ALIGN_BITS)
+            for name, p in rescaled.populations.items()
+        }
         for name, p in graph.projections.items():
             units[p.target] = report.projections[name].scale / 2.0 ** (p.weight_exp + fixed.ALIGN_BITS)
         return graph, units

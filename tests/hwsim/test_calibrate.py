@@ -271,6 +271,24 @@ def test_potentials_that_are_read_are_kept() -> None:
     assert found.outcomes[found.chosen].n_alike >= found.outcomes["plain"].n_alike
 
 
+def test_resets_that_the_chip_lacks() -> None:
+    """To zero instead, except where a projection resets already; and what was changed is said."""
+    graph = one_layer(10)
+    none = replace(graph.populations["class"], reset="none")
+    for population, said in ((graph.populations["class"], "what is above the threshold"), (none, "all of v")):
+        changed = replace(graph, populations={"class": population})
+        ready, approximated = prepared(changed, CHIPS["loihi1"])
+        assert ready.populations["class"].reset == "zero"
+        assert approximated == {"class": f"reset {population.reset} → zero: {said} is lost where it fires"}
+        assert prepared(changed, CHIPS["loihi2"])[1] == {}
+    once = replace(none, max_spikes=1)
+    assert prepared(replace(graph, populations={"class": once}), CHIPS["loihi1"])[1] == {}
+    own = FloatOneToOne(source="class", target="class", weight=-JUST_BELOW_ONE, delay_steps=1)
+    twice = replace(graph, populations={"class": none}, projections={**graph.projections, "own": own})
+    with pytest.raises(GraphError, match="class: reset = 'none', but only zero exists on Intel Loihi 1"):
+        quantize_calibrated(twice, CHIPS["loihi1"], batches(graph))
+
+
 def test_without_a_readout_outputs_are_compared() -> None:
     graph = one_layer(8, readout=None)
     _, found = quantize_calibrated(graph, CHIPS["loihi2"], batches(graph))
