@@ -25,6 +25,8 @@ class Assumptions:
         Length of a sample's window in steps.
     max_value : int, optional
         The largest integer that a spike of an input carries.
+    input_range : (float, float), optional
+        Of .net files whose input has neurons: what 0 and 1 of the data were to the network as it was trained.
     """
 
     dt: float | None = None
@@ -32,6 +34,7 @@ class Assumptions:
     reset: AssumedReset | None = None
     n_steps: int | None = None
     max_value: int | None = None
+    input_range: tuple[float, float] | None = None
 
 
 NOTHING_ASSUMED = Assumptions()

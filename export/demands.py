@@ -12,6 +12,12 @@ from spikegraph.export.graph import RESETS, Graph
 from spikegraph.export.loss import Loss
 
 
+def refuse_input_range(asked: Assumptions) -> None:
+    """Raise `OptionError` if a range of the input is asked for, of what has none."""
+    if asked.input_range is not None:
+        raise OptionError("--input-range", "is of .net files whose input has neurons", "leave it out")
+
+
 def as_asked(graph: Graph | FloatGraph, asked: Assumptions) -> tuple[Graph | FloatGraph, list[Loss]]:
     """Change what a graph says where something else is asked for, and tell what that costs.
 
@@ -23,6 +29,7 @@ def as_asked(graph: Graph | FloatGraph, asked: Assumptions) -> tuple[Graph | Flo
         It is asked for what only means something where a file leaves it open, or for another dt than the graph's.
     """
     losses: list[Loss] = []
+    refuse_input_range(asked)
     if asked.convention is not None:
         raise OptionError("--convention", "is of .nir files, which leave it open", "leave it out")
     if asked.dt is not None and asked.dt != getattr(graph, "dt", None):

@@ -19,6 +19,7 @@ from spikegraph.export.float_graph import FloatGraph
 from spikegraph.export.graph import Dense, Graph, Input, OneToOne, Output, Population, Projection
 from spikegraph.export.loss import Loss, LossReport
 from spikegraph.export.netx.delays import with_delays
+from spikegraph.export.netx.input_range import spread, with_offset
 from spikegraph.export.netx.members import Members
 from spikegraph.export.netx.neurons import neurons_of
 from spikegraph.export.netx.synapses import COMPLEX, convolution, fits, matrix, pool
@@ -66,7 +67,9 @@ def load_netx(path: Path, assumed: Assumptions) -> tuple[Graph | FloatGraph, Los
     network = _Network(assumed)
     for i, layer in enumerate(_layers(file)):
         network.add(i, layer)
-    graph, changed = as_asked(network.graph(path, _n_steps(file, path, assumed)), replace(assumed, max_value=None))
+    graph = network.graph(path, _n_steps(file, path, assumed))
+    done = replace(assumed, max_value=None, input_range=None if network.coding else assumed.input_range)
+    graph, changed = as_asked(graph, done)
     require_legal(graph)
     losses = [*network.losses, *_unknown(file, "graph", {"layer", "simulation"}), *changed]
     return graph, LossReport(step=f"read {path.name}", facts=network.facts, losses=losses)
@@ -189,11 +192,17 @@ class _Network:
             self.inputs[INPUT] = _input(shape, largest)
             return
         weight = layer.integer("weight", INPUT_WEIGHT)
-        largest = max(abs(weight), 1) if largest is None else largest
+        steps, offset = spread(weight, self.assumed.input_range)
+        largest = max(abs(steps), 1) if largest is None else largest
         self.inputs[INPUT] = Input(shape=shape, min_value=-largest, max_value=largest)
-        self.coding = InputCoding(kind="direct", max_value=weight) if abs(weight) <= largest else None
-        self.facts.append(f"layer 0: x becomes the integer round({weight} · x), in every step: direct coding")
+        self.coding = InputCoding(kind="direct", max_value=steps) if abs(steps) <= largest else None
+        self.facts.append(f"layer 0: x becomes the integer round({steps} · x), in every step: direct coding")
         self._neurons(i, layer, shape)
+        if self.assumed.input_range is None:
+            self.facts.append("layer 0: x is 0…1 as the data have it; if it was trained on others, say --input-range")
+        elif offset:
+            self.populations[f"layer{i}"] = with_offset(self.populations[f"layer{i}"], offset)
+            self.facts.append(f"layer 0: {offset} · 64 in its bias is what 0 of the data was trained as")
         if (self.populations[f"layer{i}"].decay_u != 4096).any():
             said = "the input passes through u, as in training; a chip that is fed through its biases skips u"
             self.facts.append(f"layer 0: {said}")

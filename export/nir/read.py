@@ -16,6 +16,7 @@ from spikegraph.export.assumptions import Assumptions
 from spikegraph.export.check import require_legal
 from spikegraph.export.coding import Readout
 from spikegraph.export.container import read_foreign
+from spikegraph.export.demands import refuse_input_range
 from spikegraph.export.float_graph import FloatGraph, FloatProjection
 from spikegraph.export.graph import Graph, Input, Output
 from spikegraph.export.loss import Loss, LossReport
@@ -52,6 +53,7 @@ def load_nir(path: Path, assumed: Assumptions) -> tuple[Graph | FloatGraph, Loss
     GraphError
         The graph in it is not legal here.
     """
+    refuse_input_range(assumed)
     tree = read_foreign(path, wrote="the nir package")
     return graph_of_tree(tree, path.name, assumed)
 

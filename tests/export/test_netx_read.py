@@ -280,3 +280,37 @@ def test_what_the_input_carries_may_be_said(tmp_path: Path) -> None:
     assert graph.coding == InputCoding(kind="direct", max_value=-40)
     graph, _ = loaded(tmp_path, [head, dense(4, 3)], max_value=100)
     assert graph.inputs["input"] == Input(shape=(4,), min_value=-100, max_value=100)
+
+
+def test_data_of_another_range_become_weight_and_bias(tmp_path: Path) -> None:
+    """76 · (2x - 1) + 64 = 152x - 12: in every step the same integer, whatever x."""
+    layers = [{"type": "input", "shape": [5], "weight": [76.0], "bias": [64.0], "neuron": CUBA}, dense(5, 3)]
+    path = write_net(tmp_path / "a.net", layers)
+    plain, _ = read(path)
+    spread, report = read(path, Assumptions(input_range=(-1, 1)))
+    assert spread.coding == InputCoding(kind="direct", max_value=152)
+    assert spread.populations["layer0"].bias_mant == 64 - 76
+    assert any("-76" in fact for fact in report.facts)
+    x = np.linspace(0, 1, 5, dtype=np.float32)[None]
+    signed = np.broadcast_to(np.rint(76 * (2 * x - 1)).astype(np.int16), (12, 1, 5))
+    mine = native(spread, {"input": spread.coding.encode(x, np.zeros(1, int), 12)})
+    theirs = native(plain, {"input": np.ascontiguousarray(signed)})
+    for name in plain.populations:
+        for variable in ("u", "v", "s"):
+            if (name, variable) != ("layer0", "u"):  # a bias goes into v
+                np.testing.assert_array_equal(mine[name][variable], theirs[name][variable])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [((1, 1), "two numbers that rise"), ((-0.123, 1), "two numbers that rise"), ((-100, 1), "13 bits do not allow")],
+)
+def test_a_range_that_makes_no_integers_is_refused(tmp_path: Path, given: tuple[float, float], message: str) -> None:
+    layers = [{"type": "input", "shape": [5], "weight": [76.0], "bias": [64.0], "neuron": CUBA}, dense(5, 3)]
+    with pytest.raises(OptionError, match=message):
+        read(write_net(tmp_path / "a.net", layers), Assumptions(input_range=given))
+
+
+def test_a_range_is_of_inputs_with_neurons(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="whose input has neurons"):
+        read(write_net(tmp_path / "a.net", [HEAD, dense(4, 3)]), Assumptions(input_range=(-1, 1)))

@@ -18,12 +18,29 @@ from spikegraph.export.coding import CodingKind, InputCoding, ReadoutKind
 from spikegraph.export.errors import OptionError
 from spikegraph.export.formats import FORMATS
 
-_ASSUMED = ("dt", "convention", "reset", "n_steps", "max_value")
+_ASSUMED = ("input_range", "dt", "convention", "reset", "n_steps", "max_value")
+
+
+def _two_numbers(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[float, float] | None:
+    try:
+        return None if text is None else _pair(*map(float, text.split(",")))
+    except (TypeError, ValueError) as error:
+        raise OptionError("--input-range", f"{text!r} is not two numbers", "write such as -1,1") from error
+
+
+def _pair(low: float, high: float) -> tuple[float, float]:
+    return low, high
 
 
 def assumptions(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options for what a format leaves open."""
     for option in (
+        click.option(
+            "--input-range",
+            metavar="LOW,HIGH",
+            callback=_two_numbers,
+            help="What 0 and 1 of the data were in training, such as -1,1; for .net files whose input has neurons.",
+        ),
         click.option("--max-value", type=int, help="The largest integer that an input spike carries; 1: binary."),
         click.option("--n-steps", type=int, help="Length of a sample in steps."),
         click.option("--reset", type=click.Choice(get_args(AssumedReset)), help="What a spike does to the potential."),
