@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -27,37 +25,10 @@ from spikegraph.export.graph import Graph
 from spikegraph.export.loss import Loss
 from spikegraph.export.nir.constants import constants_of
 from spikegraph.export.nir.conventions import Convention
+from spikegraph.export.nir.laid import Laid
 from spikegraph.export.nir.stages import Stages, bias_by_channel, leaks, stages_of
 
 _LARGEST = 1 << 27  # weights of one matrix
-_BACK = "; spikegraph reads it back"
-
-
-@dataclass(kw_only=True)
-class Laid:
-    """Nodes as NIR's fields (`type` among them), edges, and losses.
-
-    `weights` names the node that holds the weight of a projection as it is, or scaled by its exponent.
-    """
-
-    nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    edges: dict[tuple[str, str], None] = field(default_factory=dict)
-    weights: dict[str, str] = field(default_factory=dict)
-    losses: list[Loss] = field(default_factory=list)
-
-    def lose(self, node: str, attribute: str, effect: Any, what: str) -> None:
-        """Add a loss: for other readers, since spikegraph reads its own metadata."""
-        self.losses.append(Loss(node=node, attribute=attribute, effect=effect, what=what + _BACK))
-
-    def add(self, name: str, fields: dict[str, Any]) -> str:
-        """Add a node under a name that is free, and return that."""
-        plain = name = re.sub(r"\.", "_", name)  # PyTorch's modules have no dots in their names
-        n = 1
-        while name in self.nodes:
-            n += 1
-            name = f"{plain}_{n}"
-        self.nodes[name] = fields
-        return name
 
 
 def lay_out(graph: FloatGraph, convention: Convention, dt: float, integer: Graph | None) -> Laid:

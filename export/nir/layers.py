@@ -12,8 +12,10 @@ from scipy.sparse import csr_array, eye_array, kron
 from spikegraph.export.connectivity import Array, Shape
 from spikegraph.export.errors import FileFormatError
 from spikegraph.export.float_graph import FloatConv2d, FloatDense, FloatProjection, FloatSumPool2d
-from spikegraph.export.nir.maps import LinearMap, identity, listed, reduced, require_few, scaled, undilated
-from spikegraph.export.nir.nodes import WRITE_AGAIN, NirNode, require_declared
+from spikegraph.export.nir.fields import WRITE_AGAIN, require_declared
+from spikegraph.export.nir.maps import LinearMap, identity, listed, reduced, scaled
+from spikegraph.export.nir.nodes import NirNode
+from spikegraph.export.nir.windows import require_few, undilated
 
 LINEAR = frozenset(
     {"Identity", "Output", "Affine", "Linear", "Scale", "Conv1d", "Conv2d", "SumPool2d", "AvgPool2d", "Flatten"}

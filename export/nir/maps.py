@@ -14,7 +14,6 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from spikegraph.export.connectivity import Array, Shape, per_neuron
-from spikegraph.export.errors import FileFormatError
 from spikegraph.export.float_graph import (
     FloatConv2d,
     FloatDense,
@@ -23,8 +22,8 @@ from spikegraph.export.float_graph import (
     FloatSparse,
     FloatSumPool2d,
 )
+from spikegraph.export.nir.windows import as_conv, narrowed, pair, require_few, times, windows
 
-_MOST_SYNAPSES = 1 << 24  # of what has to be listed
 _LARGEST_MATRIX = 1 << 26  # weights
 
 
@@ -120,7 +119,7 @@ def _structured(second: LinearMap, first: LinearMap) -> LinearMap | None:
     elif isinstance(a, FloatOneToOne):
         op = _scaled_before(second, first, a)
     elif first.target == second.source and not _shapeless(a) and not _shapeless(b):
-        op = _windows(second, first)
+        op = windows(second.op, first.op, first.source, second.source)
     else:
         op = None
     return None if op is None else LinearMap(op=op, **ends)
@@ -129,35 +128,35 @@ def _structured(second: LinearMap, first: LinearMap) -> LinearMap | None:
 def _scaled_behind(first: LinearMap, second: LinearMap, scale: FloatOneToOne) -> FloatProjection | None:
     op, each = first.op, second.each
     if isinstance(op, FloatOneToOne) and op.weight.ndim == scale.weight.ndim == 0:
-        return replace(op, weight=_times(op.weight, scale.weight))
+        return replace(op, weight=times(op.weight, scale.weight))
     if isinstance(op, FloatOneToOne):
-        return replace(op, weight=reduced(_times(first.each, each).reshape(first.source), first.source))
+        return replace(op, weight=reduced(times(first.each, each).reshape(first.source), first.source))
     if isinstance(op, FloatDense):
-        return replace(op, weight=_times(op.weight, each[:, None]))
+        return replace(op, weight=times(op.weight, each[:, None]))
     if isinstance(op, FloatSparse):
-        return replace(op, weight=_times(op.weight, each[op.indices]))
+        return replace(op, weight=times(op.weight, each[op.indices]))
     if second.source != second.target or not _by_channel(scale.weight, second.source):
         return None
     if isinstance(op, FloatSumPool2d) and scale.weight.ndim == 0:
-        return replace(op, weight=_times(op.weight, scale.weight))
-    conv = _as_conv(first)
-    return replace(conv, weight=_times(conv.weight, scale.weight.reshape(-1, 1, 1, 1)))
+        return replace(op, weight=times(op.weight, scale.weight))
+    conv = as_conv(first.op, first.source)
+    return replace(conv, weight=times(conv.weight, scale.weight.reshape(-1, 1, 1, 1)))
 
 
 def _scaled_before(second: LinearMap, first: LinearMap, scale: FloatOneToOne) -> FloatProjection | None:
     op, each = second.op, first.each
     if isinstance(op, FloatDense):
-        return replace(op, weight=_times(op.weight, each))
+        return replace(op, weight=times(op.weight, each))
     if isinstance(op, FloatSparse):
-        return replace(op, weight=_times(op.weight, np.repeat(each, np.diff(op.indptr))))
+        return replace(op, weight=times(op.weight, np.repeat(each, np.diff(op.indptr))))
     if first.source != first.target or not _by_channel(scale.weight, first.source):
         return None
     if isinstance(op, FloatSumPool2d) and scale.weight.ndim == 0:
-        return replace(op, weight=_times(op.weight, scale.weight))
-    conv = _as_conv(second)
+        return replace(op, weight=times(op.weight, scale.weight))
+    conv = as_conv(second.op, second.source)
     of_group = np.broadcast_to(scale.weight, first.source[:1]).reshape(conv.groups, -1)
     of_output = np.repeat(of_group, len(conv.weight) // conv.groups, axis=0)
-    return replace(conv, weight=_times(conv.weight, of_output[:, :, None, None]))
+    return replace(conv, weight=times(conv.weight, of_output[:, :, None, None]))
 
 
 def _shapeless(op: FloatProjection) -> bool:
@@ -166,89 +165,6 @@ def _shapeless(op: FloatProjection) -> bool:
 
 def _by_channel(weight: Array, shape: Shape) -> bool:
     return weight.ndim == 0 or (weight.ndim == 1 and len(shape) == 3)
-
-
-def _times(weight: Array, factor: Array) -> Array:
-    """Multiply; of float32 the product, which float64 holds exactly, stays float32 where that holds it too."""
-    return _narrowed(weight.astype(np.float64) * factor, weight, factor)
-
-
-def _narrowed(exact: Array, *made_of: Array) -> Array:
-    if all(a.dtype == np.float32 for a in made_of):
-        narrow = exact.astype(np.float32)
-        return narrow if (narrow == exact).all() else exact
-    return exact
-
-
-def _as_conv(of: LinearMap) -> FloatConv2d:
-    """Return a pool as the convolution that it is, one kernel for each channel."""
-    op = of.op
-    if isinstance(op, FloatConv2d):
-        return op
-    if not isinstance(op, FloatSumPool2d):
-        raise TypeError(op.kind)
-    kernel = np.full((of.source[0], 1, *_pair(op.kernel_size)), op.weight)
-    ends: dict[str, Any] = {"source": "", "target": "", "stride": op.stride, "padding": op.padding}
-    return FloatConv2d(weight=kernel, groups=of.source[0], **ends)
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    return (int(value[0]), int(value[1])) if np.ndim(value) else (int(value), int(value))
-
-
-def undilated(weight: Array, dilation: tuple[int, int]) -> Array:
-    """Return a kernel with the zeros between its taps written down."""
-    if dilation == (1, 1):
-        return weight
-    size = tuple(d * (k - 1) + 1 for d, k in zip(dilation, weight.shape[2:], strict=True))
-    require_few(prod(weight.shape[:2]) * prod(size), "a dilated kernel")
-    wide = np.zeros((*weight.shape[:2], *size), weight.dtype)
-    wide[:, :, :: dilation[0], :: dilation[1]] = weight
-    return wide
-
-
-def _windows(second: LinearMap, first: LinearMap) -> FloatProjection | None:
-    """Return a window behind a window as one convolution (or one pool); None where it is none.
-
-    The second must not look at its own padding, which is none of the first's input: unless the windows of the first
-    lie side by side, and pave its whole input; then a padded row of the second is so many padded rows of the first.
-    """
-    a, b = _as_conv(first), _as_conv(second)
-    near, far = (undilated(op.weight, _pair(op.dilation)) for op in (a, b))
-    stride, padding, n_groups = _pair(a.stride), [], 0
-    for axis in (0, 1):
-        paves = near.shape[2 + axis] == stride[axis] and _pair(a.padding)[axis] == 0
-        paves = paves and first.source[1 + axis] % stride[axis] == 0
-        if _pair(b.padding)[axis] and not paves:
-            return None
-        padding.append(_pair(a.padding)[axis] + _pair(b.padding)[axis] * stride[axis])
-    size = tuple((far.shape[2 + axis] - 1) * stride[axis] + near.shape[2 + axis] for axis in (0, 1))
-    if max(len(far) * far.shape[1] * prod(size), far.size * near[0, 0].size) > _MOST_SYNAPSES:
-        return None
-    channel_by_channel = [w.shape[1] == 1 and op.groups == len(w) for w, op in ((near, a), (far, b))]
-    if channel_by_channel[0]:
-        n_groups, n_in = b.groups, far.shape[1]
-        group = np.arange(len(far)) // (len(far) // b.groups)
-        inner = near[group[:, None] * n_in + np.arange(n_in), 0]  # (out, in / groups, h, w)
-        taps = far[:, :, :, :, None, None] * inner[:, :, None, None].astype(np.float64)
-    elif channel_by_channel[1]:
-        n_groups, n_in = a.groups, near.shape[1]
-        taps = far[:, :, :, :, None, None] * near[:, :, None, None].astype(np.float64)
-    elif a.groups == b.groups == 1 and len(far) * near[0].size * far[0, 0].size <= _MOST_SYNAPSES:
-        n_groups, n_in = 1, near.shape[1]
-        taps = np.einsum("omrc,mihw->oirchw", far.astype(np.float64), near.astype(np.float64))
-    else:
-        return None
-    kernel = np.zeros((len(far), n_in, *size))
-    for row, column in np.ndindex(*far.shape[2:]):
-        top, left = row * stride[0], column * stride[1]
-        kernel[:, :, top : top + near.shape[2], left : left + near.shape[3]] += taps[:, :, row, column]
-    strides = tuple(one * other for one, other in zip(stride, _pair(b.stride), strict=True))
-    common: dict[str, Any] = {"source": "", "target": "", "stride": strides, "padding": tuple(padding)}
-    weight = _narrowed(kernel, near, far)
-    if all(channel_by_channel) and (weight == weight.flat[0]).all():
-        return FloatSumPool2d(weight=weight.flat[0], kernel_size=size, **common)
-    return FloatConv2d(weight=weight, groups=n_groups, **common)
 
 
 def _product(second: LinearMap, first: LinearMap) -> LinearMap:
@@ -263,7 +179,7 @@ def _product(second: LinearMap, first: LinearMap) -> LinearMap:
             product = np.asarray((matrix(first).T @ second.op.weight.T.astype(np.float64)).T)
         else:
             product = np.asarray(matrix(second) @ first.op.weight.astype(np.float64))
-        return LinearMap(op=FloatDense(source="", target="", weight=_narrowed(product, *made_of)), **ends)
+        return LinearMap(op=FloatDense(source="", target="", weight=narrowed(product, *made_of)), **ends)
     if second.is_identity:  # in another shape, which the list of synapses does not know
         return LinearMap(op=listed(matrix(first), made_of), **ends)
     if first.is_identity:
@@ -276,15 +192,8 @@ def listed(synapses: csr_array, made_of: tuple[Array, ...]) -> FloatSparse:
     require_few(synapses.nnz, "a chain of linear nodes")
     by_source = csr_array(synapses.T)
     by_source.sort_indices()
-    weight = _narrowed(by_source.data, *made_of)
+    weight = narrowed(by_source.data, *made_of)
     return FloatSparse(source="", target="", weight=weight, indptr=by_source.indptr, indices=by_source.indices)
-
-
-def require_few(n: int, where: str, limit: int = _MOST_SYNAPSES) -> None:
-    """Refuse what would have to be written down synapse by synapse, and is too much for that."""
-    if n > limit:
-        what = f"written as one projection it would have {n} synapses, the limit is {limit}"
-        raise FileFormatError(where, what, "put neurons between these linear nodes, or make them smaller")
 
 
 def matrix(of: LinearMap) -> csr_array:
@@ -294,7 +203,7 @@ def matrix(of: LinearMap) -> csr_array:
         places = np.arange(shape[0])
         return csr_array((of.each.astype(np.float64), (places, places)), shape=shape)
     taps = prod(op.weight.shape[1:]) if isinstance(op, FloatConv2d) else 1
-    taps = prod(_pair(op.kernel_size)) if isinstance(op, FloatSumPool2d) else taps
+    taps = prod(pair(op.kernel_size)) if isinstance(op, FloatSumPool2d) else taps
     require_few(op.weight.size if isinstance(op, FloatDense | FloatSparse) else taps * shape[0], of.where)
     source, target, place = op.synapses(of.source, of.target)
     weight = op.weight.reshape(-1)[place].astype(np.float64)

@@ -17,7 +17,7 @@ from spikegraph.export.errors import SpikegraphError
 from spikegraph.export.float_graph import FloatGraph
 from spikegraph.export.graph import Graph
 from spikegraph.export.hdf5 import graph_of_tree, tree_of_graph
-from spikegraph.export.nir.lay_out import Laid
+from spikegraph.export.nir.laid import Laid
 from spikegraph.export.nir.nodes import NirGraph, read_nodes
 
 KEY = "spikegraph"
