@@ -61,8 +61,7 @@ class LinearMap:
         weight = self.op.weight
         if weight.ndim == 0:
             return np.broadcast_to(weight, (prod(self.target),))  # in no memory
-        shape = self.source if weight.shape in (self.source, self.source[:1], ()) else self.target
-        return per_neuron(weight, shape).ravel()
+        return per_neuron(weight, self.source).ravel()
 
     def apply(self, x: Array) -> Array:
         """Return weight · x, flattened."""
@@ -111,9 +110,9 @@ def _structured(second: LinearMap, first: LinearMap) -> LinearMap | None:
     ends: dict[str, Any] = {"source": first.source, "target": second.target, "where": second.where}
     a, b = first.op, second.op
     if first.is_identity and (first.source == first.target or _shapeless(b)):
-        return LinearMap(op=b, **ends)
+        return LinearMap(op=_seen_from(second, first.source), **ends)
     if second.is_identity and (second.source == second.target or _shapeless(a)):
-        return LinearMap(op=a, **ends)
+        return LinearMap(op=_seen_from(first, first.source), **ends)
     if isinstance(b, FloatOneToOne):
         op = _scaled_behind(first, second, b)
     elif isinstance(a, FloatOneToOne):
@@ -123,6 +122,14 @@ def _structured(second: LinearMap, first: LinearMap) -> LinearMap | None:
     else:
         op = None
     return None if op is None else LinearMap(op=op, **ends)
+
+
+def _seen_from(of: LinearMap, source: Shape) -> FloatProjection:
+    """Return what a map does, with weights per neuron in the shape of another source of as many neurons."""
+    op = of.op
+    if isinstance(op, FloatOneToOne) and op.weight.ndim:
+        return replace(op, weight=reduced(of.each.reshape(source), source))
+    return op
 
 
 def _scaled_behind(first: LinearMap, second: LinearMap, scale: FloatOneToOne) -> FloatProjection | None:

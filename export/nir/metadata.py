@@ -61,9 +61,9 @@ def graph_in(nir: NirGraph, where: str) -> tuple[Graph | FloatGraph | None, str]
     own = nir.metadata.get(KEY)
     if own is None:
         return None, ""
-    if not isinstance(own, Mapping) or own.get("version") != _VERSION:
+    if not isinstance(own, Mapping) or _text(own, "version") != _VERSION:
         return None, "its metadata are of another version of spikegraph: read without them"
-    if own.get("nodes") != checksum(nir):
+    if _text(own, "nodes") != checksum(nir):
         return None, "its nodes were changed since spikegraph wrote it: they count, and its metadata do not"
     try:
         tree = _plain(own.get("graph"))
@@ -71,9 +71,15 @@ def graph_in(nir: NirGraph, where: str) -> tuple[Graph | FloatGraph | None, str]
             if isinstance(record["weight"], dict):
                 weight = nir.nodes[record["weight"]["node"]]["weight"]
                 record["weight"] = np.ldexp(weight, -record["weight_exp"]) if "weight_exp" in record else weight
-        return graph_of_tree(tree, str(own.get("kind")), where), "it is spikegraph's own: read from nodes and metadata"
+        return graph_of_tree(tree, _text(own, "kind"), where), "it is spikegraph's own: read from nodes and metadata"
     except (SpikegraphError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         return None, f"its metadata are damaged ({error}): read without them"
+
+
+def _text(record: Mapping[str, Any], name: str) -> str:
+    """Return a text, "" for whatever else stands in its place."""
+    value = record.get(name)
+    return value if isinstance(value, str) else ""
 
 
 def checksum(nir: NirGraph) -> str:

@@ -61,7 +61,8 @@ def load_nir(path: Path, assumed: Assumptions) -> tuple[Graph | FloatGraph, Loss
 def graph_of_tree(tree: Mapping[str, Any], name: str, assumed: Assumptions) -> tuple[Graph | FloatGraph, LossReport]:
     """Return the graph that the tree of a NIR file holds, and what was lost; as `load_nir`."""
     nir = read_nodes(tree, name)
-    own, told = graph_in(nir, name)
+    with np.errstate(all="ignore"):  # of damaged metadata
+        own, told = graph_in(nir, name)
     if own is not None:
         return _as_assumed(own, assumed), LossReport(step=f"read {name}", facts=(told,))
     nir.facts += [told] if told else []

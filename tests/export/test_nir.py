@@ -229,6 +229,44 @@ def test_what_nir_cannot_say_is_lost_to_others(
     assert lost(report)[node, attribute] == effect
 
 
+def expected_losses(graph: FloatGraph, convention: str) -> set[tuple[str, str]]:
+    """Return what is dropped or approximated, from the graph alone: the table of docs/nir.md."""
+    found = {(f"input {name}", "max_value") for name, node in graph.inputs.items() if node.graded}
+    if graph.readout is not None:
+        found.add(("graph", "readout"))
+    for name, p in graph.populations.items():
+        where = f"population {name}"
+        taps = {output.variable for output in graph.outputs.values() if output.population == name}
+        fires = p.reset != "none" or taps != {"v"} or any(q.source == name for q in graph.projections.values())
+        leaks = np.asarray(p.tau_mem) < np.inf
+        there = {
+            "reset": p.reset == "subtract",  # all of these conventions set v to v_reset
+            "refractory_steps": p.refractory_steps > 1,
+            "max_spikes": p.max_spikes > 0,
+            "output variable": fires and "v" in taps,
+            "tau": leaks.any() and not leaks.all(),
+        }
+        found |= {(where, attribute) for attribute, lost_here in there.items() if lost_here}
+    for name, q in graph.projections.items():
+        touching = [r for r in graph.projections.values() if q.target in (r.source, r.target)]
+        windows = any(r.kind in ("Conv2d", "SumPool2d") for r in touching)
+        if q.kind in ("Dense", "Sparse") and windows:
+            found.add((f"projection {name}", "shape"))
+    return found
+
+
+@settings(max_examples=40, suppress_health_check=[FIXTURE])
+@given(graph=graphs(), convention=st.sampled_from(["lava", "exact", "norse", "spikingjelly"]))
+def test_exactly_what_others_do_not_find_is_reported(tmp_path: Path, graph: Graph, convention: str) -> None:
+    floats = in_floats(graph, 1e-3)
+    report = save(floats, tmp_path / "net.nir", Assumptions(convention=convention))
+    reported = {node for node, effect in lost(report).items() if effect != "none"}
+    assert {node for node in reported if node[1] != "shape"} == {
+        node for node in expected_losses(floats, convention) if node[1] != "shape"
+    }
+    assert {node for node in expected_losses(floats, convention) if node[1] == "shape"} <= reported
+
+
 def test_what_nir_can_say_is_not_lost(tmp_path: Path) -> None:
     graph = in_floats(small(), 1e-3)
     report = save(graph, tmp_path / "net.nir")

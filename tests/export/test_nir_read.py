@@ -366,3 +366,14 @@ def test_the_ends_of_what_can_be_kept() -> None:
     assert time_constant_of(0.0, 1e-3) == 0
     assert time_constant_of(1.0, 1e-3) == np.inf
     assert kept_share(time_constant_of(np.float64(np.exp(-0.05)), 1e-3), 1e-3) == np.exp(-0.05)
+
+
+def test_scales_between_reshapes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(7)
+    nodes = [nir.Scale(weights(rng, 2, 3, 1)), nir.Flatten(np.array([2, 3, 1]), 0, 1), nir.Scale(weights(rng, 6, 1))]
+    nodes += [nir.Flatten(np.array([6, 1]), 0, 1), nir.Scale(weights(rng, 6)), integrators(6)]
+    graph, _ = load(tmp_path, *line(*nodes, shape=(2, 3, 1), out=6))
+    (p,) = graph.projections.values()
+    _, target, place = p.synapses((2, 3, 1), (6,))
+    expected = nodes[0].scale.ravel() * nodes[2].scale.ravel() * nodes[4].scale
+    np.testing.assert_array_equal(np.bincount(target, p.weight.ravel()[place], 6), expected)
