@@ -7,7 +7,7 @@ become a stage of the neurons that they drive.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import networkx as nx
@@ -103,10 +103,11 @@ class Wiring:
                 what = f"is reached on more than {_MOST_WAYS} ways"
                 raise FileFormatError(node.where, what, "write branches that meet again as one layer")
             if way.map.source != self._given(name):
-                way = _moved(way, identity(self._given(name), way.map.source, self.graph.nodes[name].where))
+                reshaped = identity(self._given(name), way.map.source, self.graph.nodes[name].where)
+                way = replace(way, map=compose(way.map, reshaped))
             if self.graph.nodes[name].type in FIRING | {"Input"}:
                 if way.map.op.weight.any():
-                    ways.append(_at(way, name))
+                    ways.append(replace(way, source=name))
                 else:
                     what = f"all weights on a way from {name} are 0: it is left out"
                     self.losses.append(Loss(node=sink, attribute="weight", effect="none", what=what))
@@ -126,7 +127,7 @@ class Wiring:
         node = self.graph.nodes[name]
         if node.type == "Delay":
             for steps, part in self._delayed(name, node, way.map):
-                yield _later(way, part, steps), None
+                yield replace(way, map=part, delay_steps=way.delay_steps + steps), None
         elif node.type in SILENT:
             yield from self._filtered(node, self.silent[name], way)
         else:
@@ -136,7 +137,7 @@ class Wiring:
                 value = way.map.apply(layer.bias)
                 constant = Constant(value=value, delay_steps=way.delay_steps, filters=way.filters)
             called = way.name or (name if node.type in _WEIGHTED else "")
-            yield _moved(way, layer.map, called), constant
+            yield replace(way, map=compose(way.map, layer.map), name=called), constant
 
     def _layer(self, name: str) -> Layer:
         if name not in self._layers:
@@ -150,7 +151,7 @@ class Wiring:
             value = way.map.apply(np.array(per_neuron(filter_.bias, shape)))
             yield None, Constant(value=value, delay_steps=way.delay_steps, filters=kept[-1:] + way.filters)
         earlier = compose(way.map, scaled(shape, filter_.gain, node.where))
-        yield Way(source="", map=earlier, delay_steps=way.delay_steps, filters=kept + way.filters, name=way.name), None
+        yield replace(way, map=earlier, filters=kept + way.filters), None
 
     def _delayed(self, name: str, node: NirNode, behind: LinearMap) -> Iterator[tuple[int, LinearMap]]:
         shape = behind.source
@@ -170,19 +171,6 @@ class Wiring:
         for one in distinct:
             part = behind if len(distinct) == 1 else masked(behind, np.array(per_neuron(steps == one, shape)))
             yield int(min(one, 1 << 20)), part
-
-
-def _at(way: Way, source: str) -> Way:
-    return Way(source=source, map=way.map, delay_steps=way.delay_steps, filters=way.filters, name=way.name)
-
-
-def _moved(way: Way, first: LinearMap, name: str = "") -> Way:
-    made = compose(way.map, first)
-    return Way(source="", map=made, delay_steps=way.delay_steps, filters=way.filters, name=name or way.name)
-
-
-def _later(way: Way, part: LinearMap, steps: int) -> Way:
-    return Way(source="", map=part, delay_steps=way.delay_steps + steps, filters=way.filters, name=way.name)
 
 
 def _behind(kept: Array, shape: Shape, way: LinearMap, where: str) -> Array:

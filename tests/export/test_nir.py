@@ -48,7 +48,7 @@ def lost(report: LossReport) -> dict[tuple[str, str], str]:
 # Every graph comes back as it was.
 
 
-@settings(max_examples=25, suppress_health_check=[FIXTURE])
+@settings(max_examples=15, suppress_health_check=[FIXTURE])
 @given(graph=graphs())
 def test_an_integer_graph_is_read_back_as_it_was(tmp_path: Path, graph: Graph) -> None:
     save(graph, tmp_path / "net.nir")
@@ -118,7 +118,7 @@ def without_metadata(path: Path) -> None:
         del file["node/metadata"]
 
 
-@settings(max_examples=30, suppress_health_check=[FIXTURE])
+@settings(max_examples=20, suppress_health_check=[FIXTURE])
 @given(
     case=cases(FEATURES - {"refractory", "max_spikes", "readouts", "extreme"}),
     convention=st.sampled_from(["lava", "exact", "norse", "spikingjelly"]),
@@ -255,7 +255,7 @@ def expected_losses(graph: FloatGraph, convention: str) -> set[tuple[str, str]]:
     return found
 
 
-@settings(max_examples=40, suppress_health_check=[FIXTURE])
+@settings(max_examples=15, suppress_health_check=[FIXTURE])
 @given(graph=graphs(), convention=st.sampled_from(["lava", "exact", "norse", "spikingjelly"]))
 def test_exactly_what_others_do_not_find_is_reported(tmp_path: Path, graph: Graph, convention: str) -> None:
     floats = in_floats(graph, 1e-3)

@@ -115,7 +115,7 @@ def _conv(draw: st.DrawFn, rng: np.random.Generator, shape: tuple[int, ...]) -> 
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same'")  # PyTorch pads more behind than in front, and says so
-@settings(max_examples=120, suppress_health_check=[FIXTURE])
+@settings(max_examples=60, suppress_health_check=[FIXTURE])
 @given(chain=linear_chains(), seed=st.integers(0, 2**16))
 def test_a_chain_of_linear_nodes_is_one_projection_and_a_bias(tmp_path: Path, chain: Any, seed: int) -> None:
     shape, nodes, after = chain
