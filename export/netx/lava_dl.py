@@ -35,7 +35,8 @@ def _delay(layer: Layer) -> str:
     said = []
     if np.max(delay) > _LONGEST:
         said.append(f"cuts delays to {_LONGEST} steps, this one has {int(np.max(delay))}")
-    if "bias" in layer.members and np.any(delay):
+    own = len(delay) == layer.members["shape"][0]  # else they are those of the lines that arrive
+    if own and "bias" in layer.members and np.any(delay):
         said.append("delays what arrives at a layer, not its spikes, which differs where it has a bias")
     if layer.kind == "dense_rec":
         said.append("delays the loop as well")

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from spikegraph.export import fixed
-from spikegraph.export.connectivity import Array, Shape
+from spikegraph.export.connectivity import Array, Shape, per_neuron
 from spikegraph.export.errors import GraphError, Problem
 from spikegraph.export.graph import Conv2d, OneToOne, Population, SumPool2d
 from spikegraph.export.loss import Loss
@@ -100,7 +100,8 @@ def neuron_members(name: str, population: Population, *, last: bool) -> tuple[di
         if values[parameter] is None:
             what = f"{parameter} differs within a channel"
             problems.append(Problem(where=where, what=what, remedy=_REMEDY))
-    bias = _per_channel(np.left_shift(population.bias_mant, population.bias_exp, dtype=np.int64), population.shape)
+    mant, exp = (per_neuron(value, population.shape) for value in (population.bias_mant, population.bias_exp))
+    bias = _per_channel(np.left_shift(mant, exp, dtype=np.int64), population.shape)
     if bias is None:
         problems.append(Problem(where=where, what="the bias differs within a channel", remedy=_REMEDY))
     if problems or bias is None:

@@ -67,9 +67,8 @@ def load_netx(path: Path, assumed: Assumptions) -> tuple[Graph | FloatGraph, Los
     network = _Network(assumed)
     for i, layer in enumerate(_layers(file)):
         network.add(i, layer)
-    graph = network.graph(path, _n_steps(file, path, assumed))
-    done = replace(assumed, max_value=None, input_range=None if network.coding else assumed.input_range)
-    graph, changed = as_asked(graph, done)
+    rest = replace(assumed, max_value=None, input_range=None if network.coding else assumed.input_range)
+    graph, changed = as_asked(network.graph(path, _n_steps(file, path, assumed)), rest)
     require_legal(graph)
     losses = [*network.losses, *_unknown(file, "graph", {"layer", "simulation"}), *changed]
     return graph, LossReport(step=f"read {path.name}", facts=network.facts, losses=losses)
@@ -193,10 +192,11 @@ class _Network:
             return
         weight = layer.integer("weight", INPUT_WEIGHT)
         steps, offset = spread(weight, self.assumed.input_range)
-        largest = max(abs(steps), 1) if largest is None else largest
+        one = max(abs(steps), 1)  # what stands for x = 1
+        largest = one if largest is None else largest
         self.inputs[INPUT] = Input(shape=shape, min_value=-largest, max_value=largest)
-        self.coding = InputCoding(kind="direct", max_value=steps) if abs(steps) <= largest else None
-        self.facts.append(f"layer 0: x becomes the integer round({steps} · x), in every step: direct coding")
+        self.coding = InputCoding(kind="direct", max_value=one) if one <= largest else None
+        self.facts.append(f"layer 0: x becomes the integer round({one} · x), in every step: direct coding")
         self._neurons(i, layer, shape)
         if self.assumed.input_range is None:
             self.facts.append("layer 0: x is 0…1 as the data have it; if it was trained on others, say --input-range")
@@ -206,7 +206,7 @@ class _Network:
         if (self.populations[f"layer{i}"].decay_u != 4096).any():
             said = "the input passes through u, as in training; a chip that is fed through its biases skips u"
             self.facts.append(f"layer 0: {said}")
-        self._feed(i, OneToOne(source=INPUT, target=f"layer{i}", weight=np.array(1)), np.array(0))
+        self._feed(i, OneToOne(source=INPUT, target=f"layer{i}", weight=np.sign(np.array(weight))), np.array(0))
         self.last = f"layer{i}"
 
     def _no_neurons(self, layer: Members, kind: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from spikegraph.export import fixed
 from spikegraph.export.assumptions import Assumptions
 from spikegraph.export.bounds import bounds
 from spikegraph.export.check import require_legal
@@ -89,6 +90,8 @@ class _Network:
                 for attribute in ("max_spikes", "refractory_steps", "reset"):
                     if getattr(ours, attribute) != getattr(theirs, attribute):
                         self.losses.append(_loss(f"population {name}", attribute, what))
+        if all(population.reset == "zero" for population in graph.populations.values()):
+            return graph
         reach = bounds(graph)
         populations = dict(graph.populations)
         for name, population in graph.populations.items():
@@ -148,21 +151,26 @@ class _Network:
                 self.losses.append(_loss(f"input {name}", "min_value, max_value", what, "dropped"))
             self._coding(None)
             return
-        scale = max(abs(source.max_value), 1)
+        largest = max(abs(source.min_value), abs(source.max_value), 1)  # what x = 1 is
         one = int(together.weight)
-        weight = one * (source.max_value or 1)
+        weight = one * largest
+        if not fixed.INPUT_VALUE.holds(abs(weight)):
+            what = f"the input would carry {weight} = {one} · {largest}, outside {fixed.INPUT_VALUE}"
+            raise GraphError(
+                [Problem(where=f"input {name}", what=what, remedy="use a smaller weight, or fewer values")]
+            )
         if together.of_source.any() or stage.loops:
             what = "the neurons of an input feed themselves, or hear it late"
             raise GraphError([Problem(where=f"population {stage.name}", what=what, remedy=_REMEDY)])
-        if one != 1:
-            what = f"{one} → 1: the input carries x · {weight} in place of x · {source.max_value}"
+        read = max(abs(weight), 1)  # what x = 1 is once the file is read
+        if abs(one) > 1:
+            what = f"{one} → {np.sign(one)}: the input carries x · {read} in place of x · {largest}"
             self.losses.append(_loss(f"projection {next(iter(stage.feeds))}", "weight", what))
-        if (source.min_value, source.max_value) != (-abs(weight), abs(weight)):
-            read = f"{-abs(weight)}…{abs(weight)}"
-            what = f"{source.min_value}…{source.max_value}, in units of 1 / {scale}, is read as {read}"
+        if (source.min_value, source.max_value) != (-read, read):
+            what = f"{source.min_value}…{source.max_value}, in units of 1 / {largest}, is read as {-read}…{read}"
             self.losses.append(_loss(f"input {name}", "min_value, max_value", what))
         self._append(stage, Layer("input", {"shape": list(source.shape), "weight": np.float32(weight)}), flat=False)
-        self._coding(InputCoding(kind="direct", max_value=weight))
+        self._coding(InputCoding(kind="direct", max_value=read))
 
     def _coding(self, read: InputCoding | None) -> None:
         if self.graph.coding != read:

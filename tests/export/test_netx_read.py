@@ -277,7 +277,8 @@ def test_what_the_input_carries_may_be_said(tmp_path: Path) -> None:
     head = {**HEAD, "weight": [-40.0], "bias": [3.0], "neuron": CUBA}
     graph, _ = loaded(tmp_path, [head, dense(4, 3)])
     assert graph.inputs["input"] == Input(shape=(4,), min_value=-40, max_value=40)
-    assert graph.coding == InputCoding(kind="direct", max_value=-40)
+    assert graph.coding == InputCoding(kind="direct", max_value=40)
+    assert graph.projections["into_layer0"].weight == -1
     graph, _ = loaded(tmp_path, [head, dense(4, 3)], max_value=100)
     assert graph.inputs["input"] == Input(shape=(4,), min_value=-100, max_value=100)
 

@@ -67,7 +67,7 @@ def chains(draw: st.DrawFn) -> Graph:
     """Draw layers that follow each other, of any kind of projection and neuron; some of it no file can hold."""
     features = FEATURES if draw(st.integers(0, 3)) == 0 else FEATURES - {"per_neuron", "max_spikes", "extreme"}
     shape = (2, 4, 5) if draw(st.booleans()) else (5,)
-    low, high = draw(st.sampled_from([(0, 1), (0, 1), (-3, 3), (-32, 40)]))
+    low, high = draw(st.sampled_from([(0, 1), (0, 1), (-3, 3), (-40, 32)]))
     inputs = {"in": Input(shape=shape, min_value=low, max_value=high)}
     populations: dict[str, Population] = {}
     projections: dict[str, Any] = {}
@@ -135,9 +135,9 @@ def _of(loss: Any) -> list[str]:
     return [str(attribute) for attribute in loss.attribute.split(", ")]
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(chains(), st.integers(0, 2**32 - 1))
-def test_what_differs_is_listed_and_what_is_lossless_is_the_same(graph: Graph, seed: int) -> None:
+def test_what_differs_is_listed_and_spikes_are_the_same_unless_approximated(graph: Graph, seed: int) -> None:
     try:
         back, report = there_and_back(graph)
     except GraphError:
@@ -145,6 +145,10 @@ def test_what_differs_is_listed_and_what_is_lossless_is_the_same(graph: Graph, s
         raise
     assert unlisted(graph, back, report) == []
     same_spikes(graph, back, report, seed)
+    # What came back is what a file holds: from there on nothing changes any more.
+    again, second = there_and_back(back)
+    assert graph_checksum(again) == graph_checksum(back)
+    assert {loss.attribute for loss in second.losses if "lava-dl" not in loss.what} <= {"provenance"}
 
 
 def same_spikes(graph: Graph, back: Graph, report: LossReport, seed: int) -> None:
@@ -156,7 +160,8 @@ def same_spikes(graph: Graph, back: Graph, report: LossReport, seed: int) -> Non
     spikes = np.random.default_rng(seed).integers(
         before.min_value, before.max_value + 1, (graph.n_steps, 2, *before.shape)
     )
-    scaled = spikes * (back.coding.max_value // before.max_value if back.coding else 1)
+    largest = max(-before.min_value, before.max_value)
+    scaled = spikes * (max(back.coding.max_value // largest, 1) if back.coding else 1)
     if abs(scaled).max() > max(after.max_value, -after.min_value):
         back = replace(back, inputs={"input": replace(after, min_value=-(1 << 15), max_value=(1 << 15) - 1)})
     mine = native(graph, {"in": spikes.astype(np.int16)})
