@@ -42,6 +42,8 @@ class Scaling:
     fine : bool
         Let the unit of threshold, bias and states be finer than that of the weights, so that rounding the threshold
         costs nothing.
+    rounded : mapping of projection → ndarray
+        Weights in units of the chip's, where they are to be rounded otherwise than each to the nearest.
     """
 
     gain: Any = 1.0
@@ -50,6 +52,7 @@ class Scaling:
     below: Any = 0.0
     clips: Mapping[str, float] = field(default_factory=dict)
     fine: bool = True
+    rounded: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def plain(self) -> bool:
@@ -172,8 +175,9 @@ def rescaled(
     wanted = {p_name: scaling.clips.get(p_name, _clip(p)) / gain / limit.largest for p_name, p in incoming.items()}
     own = [p_name for p_name, p in incoming.items() if is_own_reset(p, population)]
     threshold, bias = (_times(one, factor, population.shape) for one in (population.v_threshold, population.bias))
-    smallest = float(smallest_scale(threshold.max(), np.abs(bias).max(), chip))
-    largest = float(threshold.min() / chip.threshold_mant.minimum)
+    changed = _times(threshold, np.asarray(scaling.threshold, np.float64), population.shape)
+    smallest = float(smallest_scale(max(threshold.max(), changed.max()), np.abs(bias).max(), chip))
+    largest = float(min(threshold.min(), changed.min()) / (2 * chip.threshold_mant.minimum))  # with room for `below`
     others = [p_name for p_name in incoming if p_name not in own]
     base, found = shared_scale([wanted[one] for one in others], chip.weight_exp.format, smallest, largest)
     exponents = dict(zip(others, found, strict=True))
@@ -194,11 +198,14 @@ def rescaled(
     below = _times(np.ones(()), np.asarray(scaling.below, np.float64) * unit, population.shape)
     if below.ndim != threshold.ndim and below.ndim and threshold.ndim:
         below, threshold = (per_neuron(one, population.shape) for one in (below, threshold))
-    threshold = np.maximum(threshold - below, unit)
+    threshold = threshold - np.minimum(below, threshold / 8)
     projections = {}
     for p_name, p in incoming.items():
-        clip = base * (1 << exponents[p_name]) * limit.largest if p.weight.any() else None
-        projections[p_name] = replace(p, weight=_weights(p, factor, population.shape), clip=clip)
+        scale = base * (1 << exponents[p_name])
+        weight = _weights(p, factor, population.shape)
+        if p_name in scaling.rounded:
+            weight = scaling.rounded[p_name] * scale
+        projections[p_name] = replace(p, weight=weight, clip=scale * limit.largest if p.weight.any() else None)
     return replace(population, v_threshold=threshold, bias=bias), projections, finer
 
 

@@ -11,14 +11,16 @@ import numpy as np
 from spikegraph.export import fixed
 from spikegraph.export.chips import Chip
 from spikegraph.export.coding import Decision
+from spikegraph.export.compensate import compensated, spread_of
 from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import OptionError
-from spikegraph.export.float_graph import FloatGraph
+from spikegraph.export.float_graph import FloatConv2d, FloatDense, FloatGraph
 from spikegraph.export.graph import Graph, Input, Output
 from spikegraph.export.quantize import quantize
-from spikegraph.export.scaling import Scaling, relaxed, rescaled_graph
+from spikegraph.export.scaling import Scaling, relaxed, rescaled, rescaled_graph
 from spikegraph.hwsim.agreement import Agreement, Outcome, filtered_square
 from spikegraph.hwsim.float_engine import run_float
+from spikegraph.hwsim.gram import gram
 from spikegraph.hwsim.native import run_native
 from spikegraph.hwsim.program import compile_program
 from spikegraph.hwsim.rasters import Spikes, checked_samples, raster_of
@@ -26,7 +28,7 @@ from spikegraph.hwsim.result import Trace
 from spikegraph.hwsim.simulate import decided, samples_per_batch
 
 _MOST_BYTES = 2 << 30  # of all spikes of the float graph
-_SEARCHED = 1 << 24  # neurons × steps × samples on which the settings of one population are compared
+_SEARCHED = 1 << 23  # neurons × steps × samples on which the settings of one population are compared
 
 
 def pieces(rasters: Mapping[str, Spikes], size: int) -> Iterator[dict[str, Array]]:
@@ -97,6 +99,7 @@ class Bench:
             right = self.predicted == label, np.concatenate([one.decided for one in decisions])
             self.n_right = int(np.logical_and(*right).sum())
         self.sent = {name: self.spikes[name] for name in graph.inputs}  # by what is in integers already
+        self.spreads: dict[str, list[Array]] = {}  # of projections, once they are needed
         self.read_v = {output.population for output in graph.outputs.values() if output.variable == "v"}
         if graph.readout is not None and graph.readout.kind == "membrane":
             self.read_v |= {graph.outputs[name].population for name in graph.readout.outputs}
@@ -134,6 +137,21 @@ class Bench:
             distance += self._distance(name, trace, unit, slice(start, start + trace.s.shape[1]))
             start += trace.s.shape[1]
         return distance
+
+    def compensated(self, name: str, scaling: Scaling) -> Scaling:
+        """Return the setting with weights rounded so that errors of one make up for those of others."""
+        _, incoming, _ = rescaled(self.prepared, name, replace(scaling, rounded={}), self.chip)
+        limit, rounded = self.chip.weight.format, {}
+        for p_name, p in incoming.items():
+            if isinstance(p, FloatDense | FloatConv2d) and p.clip:
+                if p_name not in self.spreads:
+                    s = self.sent.get(p.source, self.spikes[p.source])[:, : self.searched(name)]
+                    self.spreads[p_name] = [spread_of(one) for one in gram(p, s)]
+                in_units = p.weight * (limit.largest / p.clip)
+                rows = in_units.reshape(len(self.spreads[p_name]), -1, len(self.spreads[p_name][0]))
+                found = [compensated(w, one, limit) for w, one in zip(rows, self.spreads[p_name], strict=True)]
+                rounded[p_name] = np.concatenate(found).reshape(p.weight.shape)
+        return replace(scaling, rounded=rounded)
 
     def send(self, name: str, scaling: Scaling) -> None:
         """Let what follows be fed by this population in integers."""

@@ -2,13 +2,14 @@
 
 `quantize` looks at weights only. Here each population is quantized in many ways, in the order of computation, fed by
 what is in integers before it, and what makes its spikes most like those of the float graph is kept: the scale of its
-weights, for each neuron or channel where the chip holds a threshold for each, and its threshold. Then the thresholds of
-all populations once more, judged by what the whole network puts out. Nothing is random.
+weights, for each neuron or channel where the chip holds a threshold for each; weights rounded so that their errors make
+up for each other; and its threshold. Then the thresholds of all populations once more, judged by what the whole network
+puts out. Nothing is random.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +32,7 @@ _GAINS = (1.0, 0.85, 0.92, 1.08, 1.17, 1.27, 1.38, 1.5)
 _GAINS_OF_FEW_BITS = (1.0, 0.8, 1.2, 1.45, 1.7, 2.0, 2.4, 2.9, 3.5)
 _BELOW = (0.0, 1.5)  # what reached the threshold, and no more, may have to fire
 _THRESHOLDS = (1.0, 0.98, 1.02, 0.95, 1.05, 0.9, 1.1, 0.8, 1.2, 0.7, 0.6)
+_REGAINS = (0.8, 1.0, 1.25)  # of a scale, once weights make up for each other
 _NUDGES = (0.97, 1.03)  # of thresholds, judged by the whole network
 
 Scalings = dict[str, Scaling]
@@ -111,9 +113,9 @@ class _Search:
         self.rows = {name: own_rows(bench.prepared, name, chip) for name in self.order}
         self.fitted = {name: replace(PLAIN, clips=fitted_clips(bench.prepared, name, chip)) for name in self.order}
         self.gains = _GAINS_OF_FEW_BITS if weight_bits_of(chip) <= FEW_BITS else _GAINS
-        each = len(self.gains) + len(_BELOW) + len(_THRESHOLDS)
+        each = len(self.gains) + len(_BELOW) + 1 + len(_REGAINS) + len(_THRESHOLDS)
         starts = sum(2 if rows is None else 1 for rows in self.rows.values())
-        self.done, self.total = 0, each * starts + len(_NUDGES) * len(self.order) + 5
+        self.done, self.total = 0, (each + 1) * starts + (1 + len(_NUDGES)) * len(self.order) + 5
 
     def outcome(self, scalings: Scalings) -> Outcome:
         """Return what the whole network does with these settings."""
@@ -162,15 +164,21 @@ class _Search:
         starts = [Scaling(), replace(self.fitted[name], fine=True)]
         if rows is not None:
             starts = [Scaling(rows=even_rows(self.bench.prepared, name, rows))]
-        best = PLAIN
-        least = self._distance(name, best)
+        found = [PLAIN]
         for scaling in starts:
-            for field, values in (("gain", self.gains), ("below", _BELOW), ("threshold", _THRESHOLDS)):
+            for field, values in (("gain", self.gains), ("below", _BELOW)):
                 scaling = self._along(name, scaling, field, values)
-            distance = self._distance(name, scaling)
-            if distance < least:
-                best, least = scaling, distance
-        return best
+            regained = [replace(scaling, gain=scaling.gain * factor) for factor in _REGAINS]
+            scaling = self._best(name, [scaling, *(self.bench.compensated(name, one) for one in regained)])
+            found.append(self._along(name, scaling, "threshold", _THRESHOLDS))
+        return self._best(name, found)
+
+    def _best(self, name: str, among: Sequence[Scaling]) -> Scaling:
+        distances = []
+        for scaling in among:
+            self._tell(f"calibrate: {name}")
+            distances.append(float(self._each(name, scaling, None)))
+        return among[int(np.argmin(distances))]
 
     def _along(self, name: str, start: Scaling, field: str, values: tuple[float, ...]) -> Scaling:
         """Return the setting with the best value of one field, of each row where rows may differ."""
@@ -179,9 +187,6 @@ class _Search:
             self._tell(f"calibrate: {name}")
             distances.append(self._each(name, _with(start, field, value), self.rows[name]))
         return _with(start, field, np.asarray(values)[np.argmin(distances, axis=0)])
-
-    def _distance(self, name: str, scaling: Scaling) -> float:
-        return float(self._each(name, scaling, None))
 
     def _each(self, name: str, scaling: Scaling, rows: Shape | None) -> Array:
         distance = self.bench.alone(name, scaling)
