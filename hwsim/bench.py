@@ -28,6 +28,7 @@ from spikegraph.hwsim.result import Trace
 from spikegraph.hwsim.simulate import decided, samples_per_batch
 
 _MOST_BYTES = 2 << 30  # of all spikes of the float graph
+_MOST_INPUTS = 5000  # of a neuron, whose weights are rounded together: that takes the cube of it
 _SEARCHED = 1 << 23  # neurons × steps × samples on which the settings of one population are compared
 
 
@@ -139,11 +140,14 @@ class Bench:
         return distance
 
     def compensated(self, name: str, scaling: Scaling) -> Scaling:
-        """Return the setting with weights rounded so that errors of one make up for those of others."""
+        """Return the setting with weights rounded so that errors of one make up for those of others.
+
+        So are dense ones and those of convolutions, up to `_MOST_INPUTS` to a neuron.
+        """
         _, incoming, _ = rescaled(self.prepared, name, replace(scaling, rounded={}), self.chip)
         limit, rounded = self.chip.weight.format, {}
         for p_name, p in incoming.items():
-            if isinstance(p, FloatDense | FloatConv2d) and p.clip:
+            if isinstance(p, FloatDense | FloatConv2d) and p.clip and p.weight[0].size <= _MOST_INPUTS:
                 if p_name not in self.spreads:
                     s = self.sent.get(p.source, self.spikes[p.source])[:, : self.searched(name)]
                     self.spreads[p_name] = [spread_of(one) for one in gram(p, s)]

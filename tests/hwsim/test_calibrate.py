@@ -208,6 +208,23 @@ def test_what_it_is_compared_with_is_what_quantize_does(chip: str) -> None:
         assert graph_checksum(bench.quantized(scalings)[0]) == graph_checksum(expected)
 
 
+def test_weights_make_up_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the scale that is chosen; the inputs are active together."""
+    graph, chip = one_layer(11), CHIPS["generic 3"]
+    rng = np.random.default_rng(0)
+    together = (rng.random((25, 20, 4)) < 0.4) @ (rng.random((4, 36)) < 0.4)
+    bench = Bench(graph, graph, chip, [{"in": np.minimum(together, 1).reshape(25, 20, 1, 6, 6)}])
+    scaling = bench.compensated("class", Scaling(gain=1.5))
+    weight = scaling.rounded["p"]
+    assert chip.weight.format.holds_all(weight.astype(int))
+    assert np.array_equal(bench.quantized({"class": scaling})[0].projections["p"].weight, weight)
+    nearest = bench.quantized({"class": Scaling(gain=1.5)})[0].projections["p"].weight
+    assert 0 < (weight != nearest).mean() < 0.5
+    assert bench.alone("class", scaling).sum() < bench.alone("class", Scaling(gain=1.5)).sum()
+    monkeypatch.setattr("spikegraph.hwsim.bench._MOST_INPUTS", 35)
+    assert bench.compensated("class", Scaling()).rounded == {}
+
+
 def one_layer(seed: int, n_in: int = 36, **change: Any) -> FloatGraph:
     weight = np.random.default_rng(seed).normal(0.05, 0.3, (3, n_in)).astype(np.float32)
     population = FloatPopulation(shape=(3,), v_threshold=JUST_BELOW_ONE, tau_mem=0.02, reset="subtract")
