@@ -133,10 +133,10 @@ def _outcome(outcome: Outcome) -> str:
 def limits(bench: Bench, scalings: Mapping[str, Scaling]) -> dict[str, Outcome]:
     """Run the float graph with one part of it as the integers have it, then with all of them.
 
-    Scales as such change no spike: so the rescaled float graph, without what was added to its thresholds, stands for
-    the original.
+    Scales as such change no spike: so the rescaled float graph, without what was changed to make up for errors, stands
+    for the original.
     """
-    as_it_was = {name: replace(scaling, threshold=1.0, below=0.0) for name, scaling in scalings.items()}
+    as_it_was = {name: replace(scaling, threshold=1.0, below=0.0, rounded={}) for name, scaling in scalings.items()}
     floats, _ = rescaled_graph(bench.prepared, as_it_was, bench.chip)
     resets = {name: p.reset for name, p in bench.graph.populations.items()}
     original = {name: replace(p, reset=resets[name]) for name, p in floats.populations.items()}

@@ -237,6 +237,10 @@ def test_few_bits_gain_and_twice_is_the_same() -> None:
     parts = batches(graph, 20)
     integer, found = quantize_calibrated(graph, CHIPS["generic 3"], parts)
     assert found.outcomes[found.chosen].distance < 0.7 * found.outcomes["plain"].distance
+    assert found.chosen in ("one by one", "all together")
+    assert found.limits["biases"].distance == 0  # there are none: all else is as it was
+    assert found.limits["weights"].distance > 0
+    assert found.limited_by == "weights"
     again, same = quantize_calibrated(graph, CHIPS["generic 3"], iter([joined(parts)]))
     assert graph_checksum(integer) == graph_checksum(again)
     assert found.to_json() == same.to_json()
