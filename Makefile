@@ -70,6 +70,9 @@ peers-envs: setup
 check-peers: setup peers-envs
 	$(BIN)/python -m pytest tests/frameworks -m peers
 
+peers-table: setup peers-envs
+	PYTHONPATH=tests $(BIN)/python tests/frameworks/table.py
+
 # What we write as .net files, in lava-dl's own reader (docs/netx.md).
 check-lava-dl: setup
 	$(BIN)/python tests/benchmarks/peers/install.py $(PEERS_ENVS) tests/lava_dl/requirements

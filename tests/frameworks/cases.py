@@ -58,6 +58,7 @@ CASES = (
     _snntorch("leaky_zero", "zero"),
     _snntorch("leaky_none", "none"),
     _snntorch("leaky_per_neuron", "zero"),
+    _snntorch("leaky_without_leak", "zero"),
     _snntorch("synaptic_subtract"),
     _snntorch("synaptic_zero", "zero"),
     _snntorch("synaptic_zero_at_once", "zero-at-once"),

@@ -88,6 +88,16 @@ def per_neuron():
     )
 
 
+def without_leak():
+    """Decays of 1, of which the exporter makes infinite time constants and resistances."""
+    return Network(
+        fc1=nn.Linear(64, 48),
+        hidden=leaky(48, beta=torch.ones(48), **ZERO),
+        fc2=nn.Linear(48, 10),
+        out=leaky(10, beta=torch.ones(10), **ZERO),
+    )
+
+
 def one_to_one():
     """A weight from each neuron to itself."""
     hidden = snntorch.RLeaky(
@@ -121,6 +131,7 @@ NETWORKS = {
     "leaky_zero": (lambda: dense(leaky, **ZERO), FLAT),
     "leaky_none": (lambda: dense(leaky, reset_mechanism="none"), FLAT),
     "leaky_per_neuron": (per_neuron, FLAT),
+    "leaky_without_leak": (without_leak, FLAT),
     "synaptic_subtract": (lambda: dense(synaptic), FLAT),
     "synaptic_zero": (lambda: dense(synaptic, **ZERO), FLAT),
     "synaptic_zero_at_once": (lambda: dense(synaptic, **ZERO, **AT_ONCE), FLAT),
