@@ -123,18 +123,15 @@ def _likely(graph: NirGraph, step: float | None, *, narrow: bool) -> tuple[Conve
     if integrators or (plain and (taus >= 1).all()):
         what = "nothing in the file leaks, and r is 1" if integrators else "r is 1, and time constants are 1 or more"
         return CONVENTIONS["sinabs"], f"{what}, as Sinabs writes it"
-    if step is not None and step < 1 and not plain and _leaks(graph, taus, step):
-        if narrow:
+    if any(np.isinf(r).any() for r, _ in stages):
+        return CONVENTIONS["snntorch"], "r is infinite where nothing leaks, as snnTorch writes it"
+    if step is not None and step < 1 and not plain and ((taus < 0) | (taus >= step * (1 - 1e-4))).all():
+        if narrow:  # there, a share beyond 1 makes a time constant below 0
             return CONVENTIONS["snntorch"], "r = tau / dt in float32, as snnTorch writes it"
         return CONVENTIONS["spikingjelly"], "r = tau / dt in float64, as SpikingJelly writes it"
     if plain and taus.max() < 1e-4:
         return CONVENTIONS["norse"], "r is 1, and time constants are below 0.1 ms, as Norse writes them"
     if plain and not narrow and taus.min() > 1e-4 and taus.max() < 1e-3:
-        return CONVENTIONS[
-            "spikingjelly"
-        ], "r is 1 and time constants are some 0.1 ms in float64, as SpikingJelly writes"
+        what = "r is 1 and time constants are some 0.1 ms in float64, as SpikingJelly writes them"
+        return CONVENTIONS["spikingjelly"], what
     return CONVENTIONS["exact"], "the file does not show what wrote it (give --convention)"
-
-
-def _leaks(graph: NirGraph, taus: Array, step: float) -> bool:
-    return not taus.size or bool((taus >= step * (1 - 1e-4)).all())

@@ -333,6 +333,8 @@ def test_a_convention_that_is_asked_for_is_taken_and_told(tmp_path: Path, conven
         (nir.IF(np.ones(2, np.float32), np.ones(2, np.float32)), "sinabs", 1e-3),
         (nir.IF(np.full(2, 1e4), np.ones(2)), "spikingjelly", 1e-4),
         (nir.LIF(*np.array([[2e-3], [20], [0], [1]], np.float32)), "snntorch", 1e-4),
+        (nir.LIF(*np.array([[2e-3, -5e-2], [20, -500], [0, 0], [1, 1]], np.float32)), "snntorch", 1e-4),
+        (nir.LIF(*np.array([[np.inf], [np.inf], [0], [1]], np.float32)), "snntorch", 1e-4),
         (nir.LIF(*np.array([[2e-3], [20], [0], [1.0]])), "spikingjelly", 1e-4),
         (nir.LIF(*np.array([[1e-5], [1], [0], [1]], np.float32)), "norse", 1e-6),
         (nir.LIF(*np.array([[2e-2], [7], [0], [1.0]])), "exact", 1e-3),
