@@ -17,14 +17,14 @@ from spikegraph.export.netx.members import Members
 CUBA = ("CUBA", "LOIHI")
 BIAS_EXP = 6  # of every bias in a file
 NEVER = fixed.THRESHOLD_MANT.maximum + 1  # from this mantissa on no v of 24 bits exceeds the threshold
-_LATER = "is not modelled here yet"
+_LATER = "which are not modelled here yet"
 REFUSED = {
-    "SDNN": f"sigma-delta neurons ({_LATER})",
-    "ALIF": f"neurons whose threshold adapts ({_LATER})",
-    "RF_PHASE": f"resonate-and-fire neurons ({_LATER})",
-    "RF_IZHIKEVICH": f"resonate-and-fire neurons ({_LATER})",
-    "ADRF_PHASE": f"adaptive resonate-and-fire neurons ({_LATER})",
-    "ADRF_IZHIKEVICH": f"adaptive resonate-and-fire neurons ({_LATER})",
+    "SDNN": f"sigma-delta neurons, {_LATER}",
+    "ALIF": f"neurons whose threshold adapts, {_LATER}",
+    "RF_PHASE": f"resonate-and-fire neurons, {_LATER}",
+    "RF_IZHIKEVICH": f"resonate-and-fire neurons, {_LATER}",
+    "ADRF_PHASE": f"adaptive resonate-and-fire neurons, {_LATER}",
+    "ADRF_IZHIKEVICH": f"adaptive resonate-and-fire neurons, {_LATER}",
 }
 _OF_TRAINING = frozenset({"theta", "tauRho", "scaleRho"})
 _READ = frozenset(

@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from commands import call, refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from net_files import CUBA, LOIHI, conv, dense, write_net
@@ -69,7 +70,7 @@ def test_any_member_as_what_it_should_not_be(kind: str, good: Path, monkeypatch:
     """What is read all the same is a network that such a member may stand in: `true` as a refDelay of 1."""
     names, whole = members(good), read_foreign(good, wrote="a test")
     assert len(names) > 60
-    refused = 0
+    n_refused = 0
     for name in names:
         tree = copy.deepcopy(whole)
         *above, last = name.split("/")
@@ -80,9 +81,9 @@ def test_any_member_as_what_it_should_not_be(kind: str, good: Path, monkeypatch:
             value = VALUES[kind]
             group[last] = value if isinstance(value, str | dict) else np.asarray(value)
         monkeypatch.setattr("spikegraph.export.netx.read.read_foreign", lambda *_, tree=tree, **__: tree)
-        refused += bool(refusal(good))
+        n_refused += bool(refusal(good))
     limits = {"missing": 20, "bool": 20, "negative": 40}
-    assert refused >= limits.get(kind, 45), f"{refused} of {len(names)}"
+    assert n_refused >= limits.get(kind, 45), f"{n_refused} of {len(names)}"
 
 
 def refusal(path: Path) -> str:
@@ -224,3 +225,13 @@ def test_files_that_are_no_network(name: str, tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 32 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_on_the_command_line(good: Path, tmp_path: Path) -> None:
+    """One message, exit code 2 and no half-written file; a good file is read by every command that takes a graph."""
+    bad = write_net(tmp_path / "bad.net", instead(5, inFeatures=7))
+    assert "inFeatures: is 7, expected 6" in refused("convert", bad, tmp_path / "bad.h5")
+    assert not (tmp_path / "bad.h5").exists()
+    assert call("inspect", good).exit_code == 0
+    assert call("convert", good, tmp_path / "good.h5").exit_code == 0
+    assert call("diff", good, tmp_path / "good.h5").exit_code == 0
