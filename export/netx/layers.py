@@ -83,7 +83,8 @@ def neuron_members(name: str, population: Population, *, last: bool) -> tuple[di
     """
     where, losses, problems = f"population {name}", list[Loss](), []
     threshold = population.threshold_mant
-    silent = population.reset == "none" and last and bool((threshold == NEVER - 1).all())
+    held = population.refractory_steps > 1 or population.max_spikes > 0
+    silent = population.reset == "none" and not held and last and bool((threshold == NEVER - 1).all())
     if threshold.min() != threshold.max():
         n = len(np.unique(threshold))
         what = f"threshold_mant has {n} values, a layer has one"

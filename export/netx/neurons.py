@@ -84,7 +84,7 @@ def neurons_of(layer: Members, shape: Shape, node: str) -> Neurons:
         if not decay_u.any():
             never = _integrators(layer, shape, bias, f"{node}: iDecay = 0", decay_v)
             return replace(never, losses=_some(losses))
-        threshold, reset = np.array(NEVER - 1), "none"  # the highest v would pass that threshold; nothing is lost by it
+        threshold, reset = np.array(NEVER - 1), "none"  # the highest v passes that threshold, and nothing comes of it
     reads_v = bool((threshold == NEVER - 1).all())
     if not decay_u.all():
         what, remedy = "is 0: u would never be forgotten, decay_u is at least 1", "train with a current decay"
@@ -95,7 +95,7 @@ def neurons_of(layer: Members, shape: Shape, node: str) -> Neurons:
         decay_v=decay_v,
         threshold_mant=threshold,
         reset=reset,
-        refractory_steps=neuron.integer("refDelay", 1),
+        refractory_steps=neuron.integer("refDelay", 1) if reset == "zero" else 1,
         **bias,
     )
     return Neurons(population=population, spikes=reset == "zero", reads_v=reads_v, losses=_some(losses))

@@ -75,15 +75,14 @@ def load_netx(path: Path, assumed: Assumptions) -> tuple[Graph | FloatGraph, Los
 
 
 def _n_steps(file: Members, path: Path, assumed: Assumptions) -> int:
-    if "simulation" not in file or "tSample" not in file.group("simulation"):
+    simulation = file.group("simulation") if "simulation" in file else Members({}, path.name)
+    if "tSample" not in simulation:
         if assumed.n_steps is not None:
             return assumed.n_steps
-        raise OptionError(str(path), "does not say how many steps a sample lasts", "give n_steps")
-    simulation = file.group("simulation")
+        raise OptionError(str(path), "does not say how many steps a sample lasts", "say it: --n-steps")
     length, step = simulation.integer("tSample"), simulation.integer("Ts", 1)
     if step < 1 or length % step:
-        what = f"tSample = {length} is no multiple of Ts = {step}"
-        raise FileFormatError(simulation.where, what, "give n_steps")
+        raise simulation.refusal("tSample", f"is {length}, no multiple of Ts = {step}")
     return length // step
 
 

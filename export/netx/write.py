@@ -92,11 +92,12 @@ class _Network:
                         self.losses.append(_loss(f"population {name}", attribute, what))
         if all(population.reset == "zero" for population in graph.populations.values()):
             return graph
-        reach = bounds(graph)
+        reach, heard = bounds(graph), {p.source for p in graph.projections.values()}
         populations = dict(graph.populations)
         for name, population in graph.populations.items():
             if population.reset != "zero" and reach[name].v[1] <= int(population.threshold_mant.min()) << 6:
-                if (population.threshold_mant == NEVER - 1).all():
+                highest = bool((population.threshold_mant == NEVER - 1).all())
+                if highest and name not in heard and population.refractory_steps == 1:
                     continue  # written as a threshold out of reach
                 populations[name] = replace(population, reset="zero")
                 what = f"{population.reset} → zero: v stays below {reach[name].v[1]}, so that nothing is ever reset"

@@ -119,10 +119,11 @@ def test_the_last_layer_without_neurons_adds_up(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("mantissa", "reset"), [(131071, "zero"), (131072, "none"), ((1 << 18) - 1, "none")])
 def test_a_threshold_out_of_reach_is_a_readout_of_v(tmp_path: Path, mantissa: int, reset: str) -> None:
-    layer = dense(4, 3, neuron={**CUBA, "vThMant": mantissa})
+    layer = dense(4, 3, neuron={**CUBA, "vThMant": mantissa, "refDelay": 3})
     graph, report = loaded(tmp_path, [{"type": "input", "shape": [4]}, layer])
     population = graph.populations["layer1"]
     assert (population.threshold_mant, population.reset) == (131071, reset)
+    assert population.refractory_steps == (3 if reset == "zero" else 1), "no pause after a spike that never was"
     assert graph.outputs["out"].variable == "v"
     assert any("out of reach" in fact for fact in report.facts)
 
@@ -257,7 +258,7 @@ def test_how_long_a_sample_is(tmp_path: Path) -> None:
     assert graph.n_steps == 5
     assert [(loss.attribute, loss.effect) for loss in report.losses] == [("n_steps", "approximated")]
     assert read(write_net(path, layers, {}), Assumptions(n_steps=5))[0].n_steps == 5
-    with pytest.raises(OptionError, match="give n_steps"):
+    with pytest.raises(OptionError, match="say it: --n-steps"):
         read(write_net(tmp_path / "a.net", layers, {}))
     with pytest.raises(FileFormatError, match="no multiple"):
         read(write_net(tmp_path / "a.net", layers, {"Ts": 3, "tSample": 64}))
