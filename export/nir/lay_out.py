@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 
 from spikegraph.export.connectivity import Array, Shape, per_neuron
 from spikegraph.export.errors import FileFormatError
+from spikegraph.export.fixed import DECAY_ONE
 from spikegraph.export.float_graph import (
     FloatConv2d,
     FloatDense,
@@ -226,8 +227,10 @@ class _Layout:
                 laid.lose(f"projection {name}", "clip", "none", f"{p.clip:g}: of use for quantization only")
         if integer is None:
             return
-        what = "decays that round toward zero, and states of 24 bits: other readers compute in floating point"
-        laid.lose("graph", "integers", "approximated", what)
+        decays = [decay for p in integer.populations.values() for decay in (p.decay_u, p.decay_v)]
+        rounds = any(((decay != 0) & (decay != DECAY_ONE)).any() for decay in decays)
+        what = "states of 24 bits, which may wrap or saturate: other readers compute in floating point"
+        laid.lose("graph", "integers", "approximated", f"decays that round toward zero, and {what}" if rounds else what)
         for name, synapses in integer.projections.items():
             if synapses.weight_exp < 0:
                 what = f"{synapses.weight_exp}: sums are not floored by other readers"

@@ -15,6 +15,7 @@ import h5py
 import nir
 import numpy as np
 import pytest
+from commands import refused
 
 from spikegraph.export.assumptions import NOTHING_ASSUMED, Assumptions
 from spikegraph.export.container import read_foreign
@@ -104,7 +105,7 @@ def test_truncated_anywhere(whole: Path, tmp_path: Path) -> None:
 
 def test_bytes_that_are_others_are_refused_or_make_no_difference_to_the_form(whole: Path, tmp_path: Path) -> None:
     content, rng = whole.read_bytes(), random.Random(1)  # noqa: S311
-    path, refused = tmp_path / "flipped.nir", 0
+    path, n_refused = tmp_path / "flipped.nir", 0
     for _ in range(12):
         damaged = bytearray(content)
         for _ in range(3):
@@ -113,8 +114,8 @@ def test_bytes_that_are_others_are_refused_or_make_no_difference_to_the_form(who
         try:
             read(path)
         except (FileFormatError, GraphError):
-            refused += 1
-    assert refused  # the others hold another weight, or were hit where nothing is stored
+            n_refused += 1
+    assert n_refused  # the others hold another weight, or were hit where nothing is stored
 
 
 @pytest.mark.parametrize(
@@ -125,6 +126,16 @@ def test_no_hdf5(tmp_path: Path, content: bytes, match: str) -> None:
     (tmp_path / "net.nir").write_bytes(content)
     with pytest.raises(FileFormatError, match=match):
         read(tmp_path / "net.nir")
+
+
+@pytest.mark.parametrize("command", [["inspect"], ["convert", "--chip", "loihi2"]])
+def test_commands_end_with_one_message(tmp_path: Path, whole: Path, command: list[str]) -> None:
+    broken, out = tmp_path / "broken.nir", tmp_path / "out.h5"
+    broken.write_bytes(whole.read_bytes()[:5000])
+    more = [str(out)] if command[0] == "convert" else []
+    said = refused(command[0], broken, *more, *command[1:])
+    assert "broken.nir" in said
+    assert not out.exists()
 
 
 # Anything in the place of anything.
@@ -165,7 +176,7 @@ JUNK: list[Callable[[], Any]] = [
 @pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
 def test_every_value_replaced_by_everything(tree: Tree, every: int) -> None:
     """Each place of the file with each sort of junk, or with every seventh pair of these: 21 sorts at 150 places."""
-    refused = taken = n = 0
+    n_refused = taken = n = 0
     for *above, name in list(paths(tree)):
         folder = tree
         for step in above:
@@ -180,9 +191,9 @@ def test_every_value_replaced_by_everything(tree: Tree, every: int) -> None:
                 graph_of_tree(tree, "net.nir", NOTHING_ASSUMED)
                 taken += 1
             except SpikegraphError:
-                refused += 1
+                n_refused += 1
         folder[name] = before
-    assert refused > 5 * taken
+    assert n_refused > 5 * taken
 
 
 def test_every_value_left_out(tree: Tree) -> None:
