@@ -18,7 +18,7 @@ from spikegraph.export.errors import OptionError
 from spikegraph.export.graph import Reset
 from spikegraph.export.quantize import kept_share
 
-Gain = Literal["step", "held", "r"]
+Gain = Literal["step", "held", "r", "whole", "kept"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +30,9 @@ class Convention:
     name, title : str
     decay : "exponential" or "euler"
         What is kept of a state over one step: exp(-dt / τ), or 1 - dt / τ.
-    gain : "step", "held" or "r"
+    gain : "step", "held", "r", "whole" or "kept"
         What r · x adds in one step to v of a neuron that leaks and fires (LIF, CubaLIF). step: r · dt / τ. held:
-        r · (1 - kept), the input held over the step. r: r itself.
+        r · (1 - kept), the input held over the step. r: r itself. whole: r · dt / (τ · kept). kept: r · kept.
     gain_silent, gain_synapse : likewise
         For what leaks and does not fire (LI, CubaLI), and for the synaptic current, of which w_in is the r.
     gain_integrator : "step" or "r"
@@ -101,9 +101,13 @@ class Convention:
         exact = r.astype(np.float64)
         if gain == "held" and tau is not None:
             exact = exact * (1 - np.asarray(kept_share(tau, step)))
+        elif gain == "kept" and tau is not None:
+            exact = exact * self.kept(tau, dt)
         elif gain != "r":
             with np.errstate(divide="ignore", invalid="ignore"):
                 exact = exact * step if tau is None else exact * step / tau.astype(np.float64)
+                if gain == "whole" and tau is not None:
+                    exact = exact / np.asarray(kept_share(tau.astype(np.float64), step))
             if tau is not None:
                 exact = np.where(np.isinf(r) & np.isinf(tau), 1.0, exact)  # how snnTorch writes that nothing leaks
         rounded = np.float32 in (r.dtype, None if tau is None else tau.dtype)
@@ -127,6 +131,10 @@ class Convention:
             return np.full(shape, 1 / step)
         if gain == "held":
             return np.asarray(1 / (1 - np.asarray(kept_share(tau, step))))
+        if gain == "kept":
+            return np.asarray(1 / np.asarray(kept_share(tau, step)))
+        if gain == "whole":
+            return np.asarray(tau * kept_share(tau, step) / step)
         return np.asarray(tau / step)
 
 
@@ -212,6 +220,17 @@ CONVENTIONS = {
         ),
         _SINABS,
         replace(_SINABS, name="sinabs-whole", title="Sinabs with norm_input=False", gain="r"),
+        Convention(
+            name="rockpool",
+            title="Rockpool",
+            decay="exponential",
+            gain="whole",
+            gain_silent="step",
+            gain_synapse="kept",
+            strict=False,
+            reset="subtract",
+            several_spikes=True,
+        ),
         Convention(name="lava", title="Lava", decay="euler", gain="step", gain_silent="step", gain_synapse="step"),
         Convention(
             name="exact",

@@ -234,15 +234,18 @@ def shapes_of(graph: NirGraph) -> tuple[dict[str, Shape], dict[str, Shape]]:
 
 
 def _without_batch(graph: NirGraph, name: str, after: list[str]) -> Shape:
-    """Return an input's shape without a leading 1 that is the batch's, as Norse writes it."""
-    shape: Shape = graph.nodes[name]["shape"]
+    """Return an input's shape without leading ones of batch and time, as Norse and Rockpool write them."""
+    declared: Shape = graph.nodes[name]["shape"]
+    shape = declared
+    while len(shape) > 1 and shape[0] == 1:
+        shape = shape[1:]
     matrices = [graph.nodes[target] for target in after if graph.nodes[target].type in ("Affine", "Linear")]
-    if len(shape) < 2 or shape[0] != 1 or len(matrices) != len(after) or not matrices:
-        return shape
-    if any(node["weight"].shape[1] != prod(shape[1:]) for node in matrices):
-        return shape
-    graph.facts.append(f"{name} declares the shape {shape}: the 1 in front is the batch's")
-    return shape[1:]
+    if shape == declared or len(matrices) != len(after) or not matrices:
+        return declared
+    if any(node["weight"].shape[1] != prod(shape) for node in matrices):
+        return declared
+    graph.facts.append(f"{name} declares the shape {declared}: the 1 in front is the batch's")
+    return shape
 
 
 def _given(node: NirNode, shape: Shape) -> Shape:

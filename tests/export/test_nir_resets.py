@@ -165,3 +165,26 @@ def test_norse_starts_at_the_leak_potential_and_that_is_told(tmp_path: Path) -> 
     assert loss.effect == "approximated"
     _, report = imported(tmp_path, node, convention="spikingjelly", dt=1e-6)
     assert not [loss for loss in report.losses if loss.attribute == "v_leak"]
+
+
+def test_rockpool_decays_a_current_with_its_new_input_and_scales_nothing_else(tmp_path: Path) -> None:
+    """As its exporter writes it: w_in 1, r = τ · exp(-dt / τ) / dt; in float64 here, so that nothing is rounded."""
+    tau_syn, tau_mem, dt = np.full(N, 4e-3), np.full(N, 2e-2), 1e-3
+    node = nir.CubaLIF(
+        tau_syn=tau_syn,
+        tau_mem=tau_mem,
+        r=tau_mem * np.exp(-dt / tau_mem) / dt,
+        v_leak=np.zeros(N),
+        v_threshold=np.ones(N),
+        w_in=np.ones(N),
+    )
+    graph, report = imported(tmp_path, node, convention="rockpool")
+    assert graph.dt == dt
+    np.testing.assert_allclose(graph.projections["fc"].weight, WEIGHT * np.exp(-0.25), rtol=1e-12)
+    population = graph.populations["neuron"]
+    assert (population.tau_syn, population.tau_mem, population.reset) == (
+        pytest.approx(4e-3),
+        pytest.approx(2e-2),
+        "subtract",
+    )
+    assert any(loss.attribute == "spikes per step" for loss in report.losses)

@@ -48,6 +48,10 @@ def _norse(network: str, reset: AssumedReset | None = None, dropped: str | None 
     return Case(framework="norse", network=network, reset=reset, dropped=dropped)
 
 
+def _rockpool(network: str, dropped: str | None = None) -> Case:
+    return Case(framework="rockpool", network=network, dropped=dropped)
+
+
 def _sinabs(network: str, **more: str) -> Case:
     return Case(framework="sinabs", network=network, **more)  # type: ignore[arg-type]
 
@@ -89,5 +93,10 @@ CASES = (
     _sinabs("lif_input_whole", convention="sinabs-whole"),
     _sinabs("lif_synapse", convention="sinabs-whole", dropped="tau_syn"),
     _sinabs("convolutional"),
+    _rockpool("plain"),
+    _rockpool("lif"),
+    _rockpool("lif_bias"),
+    _rockpool("lif_own_bias", dropped="bias of neurons"),
+    _rockpool("lif_multispike", dropped="several spikes in a step"),
 )
 REFUSED_BY_THEIR_EXPORTER = {("spikingjelly", "lif_soft_reset"): "NIR does not distinguish soft reset"}

@@ -41,8 +41,17 @@ def from_the_start(comparison: Comparison, first: Array, theirs: Array) -> Array
     return np.full(first.shape, True)
 
 
+def a_bias_of_their_own(comparison: Comparison, first: Array, theirs: Array) -> Array:
+    """Rockpool's bias of neurons: v is higher by 0.05 · Σ kept^k until the neuron fires."""
+    v_theirs, v_ours = comparison.potentials("1_LIFTorch")
+    v = 0.05 * np.cumsum(np.exp(-0.1 * np.arange(len(v_ours)))).reshape(-1, 1, 1)
+    silent = np.cumsum(theirs + comparison.ours["1_LIFTorch"].s, axis=0) == 0
+    np.testing.assert_allclose((v_theirs - v_ours)[silent], np.broadcast_to(v, silent.shape)[silent], atol=1e-5)
+    return np.full(first.shape, True)
+
+
 def several_at_once(comparison: Comparison, first: Array, theirs: Array) -> Array:
-    """Sinabs' MultiSpike: floor(v / θ) spikes in a step."""
+    """Sinabs' MultiSpike, and Rockpool: floor(v / θ) spikes in a step."""
     return np.cumsum(theirs > 1, axis=0) > 0
 
 
@@ -67,6 +76,7 @@ EXPLANATIONS: dict[str, Explains] = {
     "a second spike needs twice the threshold": a_second_spike,
     "v_reset": after_a_spike,
     "v starts at v_leak": from_the_start,
+    "bias of neurons": a_bias_of_their_own,
     "several spikes in a step": several_at_once,
     "min_v_mem": clipped,
     "tau_syn": a_filter,

@@ -21,6 +21,7 @@ WRITTEN_FOR = {
     "spikingjelly": Assumptions(convention="spikingjelly", dt=1e-4),
     "norse": Assumptions(convention="lava", dt=1e-3),
     "sinabs": Assumptions(convention="sinabs", dt=1.0),
+    "rockpool": Assumptions(convention="rockpool", dt=1e-3),
 }
 ARRIVES = {
     "snntorch": {"leaky_zero", "synaptic_zero_at_once"},

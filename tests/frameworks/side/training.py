@@ -22,7 +22,8 @@ def counts(traces):
 def train(network, shape, epochs, rate):
     """Train `network`, whose `run` takes spikes (T, n, *shape) and returns {layer: (spikes, potentials)}."""
     (pixels, labels), _ = digits.split()
-    optimizer = torch.optim.Adam(network.module.parameters(), lr=rate)
+    trained = torch.nn.Module.parameters(network.module)  # Rockpool's own `parameters` are a dict
+    optimizer = torch.optim.Adam(trained, lr=rate)
     for epoch in range(epochs):
         spikes, target = tensors(pixels, labels, digits.SEED + epoch, shape)
         for chosen in torch.randperm(len(target)).split(BATCH):
