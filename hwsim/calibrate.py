@@ -20,7 +20,7 @@ from spikegraph.export.connectivity import Array, Shape
 from spikegraph.export.float_graph import FloatGraph
 from spikegraph.export.graph import Graph
 from spikegraph.export.order import topological_order
-from spikegraph.export.quantize import FEW_BITS, quantize, weight_bits_of
+from spikegraph.export.quantize import FEW_BITS, QuantizationReport, quantize, weight_bits_of
 from spikegraph.export.scaling import PLAIN, Scaling, even_rows, fitted_clips, own_rows, prepared, rescaled_graph
 from spikegraph.hwsim.agreement import Outcome
 from spikegraph.hwsim.bench import Bench
@@ -92,7 +92,7 @@ def quantize_calibrated(
     integer, report = quantize(rescaled, chip, finer=finer)
     provenance = {"method": chosen, "samples": bench.n_samples}
     calibration = Calibration(
-        quantization=report,
+        quantization=_with_errors(report, ready, scalings, chip),
         outcomes={name: outcome for name, (_, outcome) in tried.items()},
         chosen=chosen,
         n_samples=bench.n_samples,
@@ -102,6 +102,20 @@ def quantize_calibrated(
         approximated=approximated,
     )
     return replace(integer, provenance={**integer.provenance, "calibrated": provenance}), calibration
+
+
+def _with_errors(report: QuantizationReport, ready: FloatGraph, scalings: Scalings, chip: Chip) -> QuantizationReport:
+    """Return the report with the errors of weights that were rounded before `quantize` saw them."""
+    as_they_were = {name: replace(scaling, rounded={}) for name, scaling in scalings.items()}
+    floats, finer = rescaled_graph(ready, as_they_were, chip)
+    nearest = quantize(floats, chip, finer=finer)[1].projections
+    projections = dict(report.projections)
+    for scaling in scalings.values():
+        for name, rounded in scaling.rounded.items():
+            error = np.abs(rounded * projections[name].scale - floats.projections[name].weight)
+            largest, rms = float(error.max()), float(np.sqrt(np.mean(np.square(error))))
+            projections[name] = replace(nearest[name], largest_error=largest, rms_error=rms)
+    return replace(report, projections=projections)
 
 
 class _Search:

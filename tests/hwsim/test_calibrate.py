@@ -241,6 +241,9 @@ def test_few_bits_gain_and_twice_is_the_same() -> None:
     assert found.limits["biases"].distance == 0  # there are none: all else is as it was
     assert found.limits["weights"].distance > 0
     assert found.limited_by == "weights"
+    error = found.quantization.projections["p"]
+    assert error.scale / 4 < error.rms_error < error.largest_error
+    assert 0 < error.clipped_share < 0.2
     again, same = quantize_calibrated(graph, CHIPS["generic 3"], iter([joined(parts)]))
     assert graph_checksum(integer) == graph_checksum(again)
     assert found.to_json() == same.to_json()
