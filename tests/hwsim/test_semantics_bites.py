@@ -485,7 +485,11 @@ mutation(
 )
 mutation(
     "sums are made in float32",
-    ("connectivity", "a.astype(np.float64) @ b.astype(np.float64)", "a.astype(np.float32) @ b.astype(np.float32)"),
+    (
+        "connectivity",
+        "s.astype(np.float64) @ weight.astype(np.float64)",
+        "s.astype(np.float32) @ weight.astype(np.float32)",
+    ),
     caught_by="x_is_exact_however_large",
 )
 mutation(
@@ -497,8 +501,8 @@ mutation(
     "rows of a weight are presynaptic",
     (
         "connectivity",
-        "_exact_matmul(s.reshape(len(s), -1), weight.T)",
-        "_exact_matmul(s.reshape(len(s), -1), weight.reshape(weight.shape[::-1]))",
+        "_matmul(s.reshape(len(s), -1), weight.T)",
+        "_matmul(s.reshape(len(s), -1), weight.reshape(weight.shape[::-1]))",
     ),
     caught_by="rows_of_a_weight_are_postsynaptic",
 )
@@ -506,8 +510,8 @@ mutation(
     "dense flattens channels last",
     (
         "connectivity",
-        "_exact_matmul(s.reshape(len(s), -1), weight.T)",
-        "_exact_matmul(np.moveaxis(s, 1, -1).reshape(len(s), -1), weight.T)",
+        "_matmul(s.reshape(len(s), -1), weight.T)",
+        "_matmul(np.moveaxis(s, 1, -1).reshape(len(s), -1), weight.T)",
     ),
     caught_by="dense_flattens_in_c_order",
 )
@@ -542,7 +546,7 @@ mutation(
 )
 mutation(
     "pooling has no weight",
-    ("connectivity", "np.asarray(x * weight.astype(np.int64))", "x"),
+    ("connectivity", "np.asarray(x * weight.astype(_wide(weight)))", "x"),
     caught_by="sum_pool_sums_its_window_channel_by_channel",
 )
 mutation(

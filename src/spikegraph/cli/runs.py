@@ -49,7 +49,7 @@ from spikegraph.hwsim.profile import load_profile, profile_names
 @json_option
 def simulate(graph: Path, data: str, chip: str | None, as_json: bool, **options: Any) -> None:
     """Run a GRAPH file on data, bit for bit, and count what it costs. Of a float graph: its accuracy."""
-    if is_float(graph):
+    if graph.is_file() and is_float(graph):
         _simulate_floats(graph, data, as_json, options)
         return
     options["record"] = [name for names in options["record"] for name in names.split(",")]
