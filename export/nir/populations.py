@@ -122,9 +122,10 @@ def _dynamics(
     node: NirNode, shape: Shape, neurons: Neurons, ways: Sequence[Way], constants: Sequence[Constant]
 ) -> _Dynamics:
     filters = ways[0].filters if ways else max((c.filters for c in constants), key=len, default=())
-    for way in ways:
-        if len(way.filters) != len(filters) or not all(map(_equal, way.filters, filters)):
-            raise FileFormatError(node.where, "is reached through filters that differ", _ANALOGUE)
+    alike = all(len(way.filters) == len(filters) and all(map(_equal, way.filters, filters)) for way in ways)
+    behind = all(all(map(_equal, reversed(c.filters), reversed(filters))) for c in constants)
+    if not alike or not behind or any(len(c.filters) > len(filters) for c in constants):
+        raise FileFormatError(node.where, "is reached through filters that differ", _ANALOGUE)
     stages = (*filters, *neurons.stages)
     if len(stages) > 2:
         what = f"and the filters in front of it make {len(stages)} stages; neurons here have two, current and potential"

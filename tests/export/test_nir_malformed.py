@@ -249,7 +249,30 @@ def nested(depth: int) -> Tree:
     return made
 
 
+def two_ways_in() -> Tree:
+    inner = {"type": "NIRGraph", "nodes": {"a": END, "b": END, "c": linear()}, "edges": np.zeros(0)}
+    made = chain(lif())
+    made["node"]["nodes"]["inner"] = inner
+    made["node"]["edges"] = np.array([["input", "inner"], ["inner", "n0"], ["n0", "output"]], object)
+    return made
+
+
+def through_filters(*taus: float) -> Tree:
+    """Lead the input to one neuron through filters side by side, the last one with weights of 0 and a bias."""
+    made = chain(lif())
+    nodes, edges = made["node"]["nodes"], [("n0", "output")]
+    for i, tau in enumerate(taus):
+        last = i == len(taus) - 1
+        nodes[f"w{i}"] = {"type": "Affine", "weight": np.eye(4) * (not last), "bias": np.ones(4)}
+        nodes[f"li{i}"] = {"type": "LI", "tau": np.full(4, tau), "r": np.ones(4), "v_leak": np.zeros(4)}
+        edges += [("input", f"w{i}"), (f"w{i}", f"li{i}"), (f"li{i}", "n0")]
+    made["node"]["edges"] = np.array(edges, object)
+    return made
+
+
 IMAGE = (1, 4, 4)
+END = {"type": "Input", "shape": np.array([4])}
+FLATTEN = {"type": "Flatten", "start_dim": np.array(2), "end_dim": np.array(1)}
 
 
 @pytest.mark.parametrize(
@@ -289,6 +312,11 @@ IMAGE = (1, 4, 4)
         ),
         (with_edges(("input", "n1"), ("n1", "output"), ("output", "n0")), "edges lead from inputs to outputs"),
         (with_edges(("input", "output"), ("n0", "n1"), ("n1", "n0")), "not reached from any input"),
+        (two_ways_in(), "inner: has 2 nodes of type Input, and an edge does not say"),
+        (through_filters(1.0, 2.0, 3.0), "n0: is reached through filters that differ"),
+        (through_filters(1.0, 2.0), "n0: is reached through filters that differ"),
+        (chain(FLATTEN, lif(), shape=IMAGE), r"flattens the dimensions 2 to 1 of \(1, 4, 4\)"),
+        (chain(lif(), shape=(5,)), r"output: declares the shape \(4,\), and gets \(5,\)"),
         (nested(40), "nests graphs more than 32 deep"),
     ],
 )
@@ -398,6 +426,20 @@ def test_an_edge_that_is_written_twice_counts_once() -> None:
 def test_fields_that_nobody_knows_are_told() -> None:
     _, report = graph_of_tree(chain(linear(), lif(colour=np.ones(4))), "net.nir", NOTHING_ASSUMED)
     assert any(loss.attribute == "colour" and loss.effect == "dropped" for loss in report.losses)
+
+
+def test_names_that_a_graph_cannot_hold_are_changed_and_told() -> None:
+    made = chain(linear(), lif())
+    made["node"]["nodes"]["two words"] = made["node"]["nodes"].pop("n1")
+    made["node"]["edges"] = np.array([["input", "n0"], ["n0", "two words"], ["two words", "output"]], object)
+    graph, report = graph_of_tree(made, "net.nir", NOTHING_ASSUMED)
+    assert list(graph.populations) == ["two_words"]
+    assert any((loss.node, loss.attribute, loss.effect) == ("two words", "name", "none") for loss in report.losses)
+
+
+def test_filters_that_are_alike_are_one_current() -> None:
+    graph, _ = graph_of_tree(through_filters(1.0, 1.0), "net.nir", NOTHING_ASSUMED)
+    assert set(graph.populations) == {"n0", "n0_constant"}
 
 
 def test_one_node_is_a_network() -> None:
