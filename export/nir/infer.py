@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
+import numpy.typing as npt
+from scipy.special import lambertw
 
 from spikegraph.export.assumptions import AssumedReset, Assumptions
 from spikegraph.export.connectivity import Array
@@ -47,15 +49,17 @@ def steps_of(graph: NirGraph, assumed: Assumptions) -> Steps:
     OptionError
         There is no such convention, or dt is not above 0.
     """
-    step, narrow = _scaled_step(graph), _narrow(graph)
+    step, rockpool, narrow = _scaled_step(graph), _rockpool_step(graph), _narrow(graph)
     if assumed.convention is not None:
         convention, why = convention_named(assumed.convention), "as asked for"
     else:
-        convention, why = _likely(graph, step, narrow=narrow)
+        convention, why = _likely(graph, step, rockpool, narrow=narrow)
     if assumed.dt is not None:
         dt, dt_why = assumed.dt, "as asked for"
     elif convention.in_steps:
         dt, dt_why = convention.dt, f"{convention.title} counts time in steps, and their length is assumed"
+    elif convention.name == "rockpool" and rockpool is not None:
+        dt, dt_why = rockpool, "its neurons have r = tau · exp(-dt / tau) / dt"
     elif step is not None and step != 1:
         dt, dt_why = step, "its neurons have r = tau / dt"
     else:
@@ -103,6 +107,24 @@ def _scaled_step(graph: NirGraph) -> float | None:
         with np.errstate(divide="ignore", invalid="ignore"):
             step = np.asarray(1 / r if tau is None else tau.astype(np.float64) / r, np.float64)
         found.append(step[np.isfinite(step)].ravel())  # infinite over infinite: snnTorch's neurons without a leak
+    return _round(found)
+
+
+def _rockpool_step(graph: NirGraph) -> float | None:
+    """Return the dt with which r = τ · exp(-dt / τ) / dt, if there is one for all whose r is not 1."""
+    found = []
+    for r, tau in _stages(graph):
+        if (r == 1).all():
+            continue
+        if tau is None or not (np.isfinite(r).all() and (r > 0).all()):
+            return None
+        over: npt.NDArray[np.float64] = 1 / r.astype(np.float64)
+        found.append(np.asarray(tau * lambertw(over, 0).real).ravel())
+    return _round(found)
+
+
+def _round(found: list[Array]) -> float | None:
+    """Return the step that all are, if it is a round one."""
     steps = np.concatenate(found) if found else np.zeros(0)
     if not steps.size or steps.min() <= 0 or np.ptp(steps) > 1e-4 * steps.min():
         return None
@@ -115,11 +137,20 @@ def _narrow(graph: NirGraph) -> bool:
     return any(r.dtype == np.float32 for r, _ in _stages(graph)) or any(name.endswith(".w_rec") for name in graph.nodes)
 
 
-def _likely(graph: NirGraph, step: float | None, *, narrow: bool) -> tuple[Convention, str]:
+def _batched(graph: NirGraph) -> bool:
+    """Whether an input declares the batch's dimension in front of a matrix, as Norse does."""
+    matrices = {name for name, node in graph.nodes.items() if node.type in ("Affine", "Linear")}
+    fed = {source for source, target in graph.edges if target in matrices and graph.nodes[source].type == "Input"}
+    return any(len(graph.nodes[name]["shape"]) == 2 and graph.nodes[name]["shape"][0] == 1 for name in fed)
+
+
+def _likely(graph: NirGraph, step: float | None, rockpool: float | None, *, narrow: bool) -> tuple[Convention, str]:
     stages = list(_stages(graph))
     taus = np.concatenate([tau.ravel() for _, tau in stages if tau is not None] or [np.zeros(0)])
     plain = bool(stages) and all((r == 1).all() for r, _ in stages)
     integrators = plain and not taus.size
+    if integrators and _batched(graph):
+        return CONVENTIONS["norse"], "nothing leaks, r is 1, and an input has the batch's dimension, as Norse writes it"
     if integrators or (plain and (taus >= 1).all()):
         what = "nothing in the file leaks, and r is 1" if integrators else "r is 1, and time constants are 1 or more"
         return CONVENTIONS["sinabs"], f"{what}, as Sinabs writes it"
@@ -134,4 +165,6 @@ def _likely(graph: NirGraph, step: float | None, *, narrow: bool) -> tuple[Conve
     if plain and not narrow and taus.min() > 1e-4 and taus.max() < 1e-3:
         what = "r is 1 and time constants are some 0.1 ms in float64, as SpikingJelly writes them"
         return CONVENTIONS["spikingjelly"], what
+    if rockpool is not None:
+        return CONVENTIONS["rockpool"], "r = tau · exp(-dt / tau) / dt, as Rockpool writes it"
     return CONVENTIONS["exact"], "the file does not show what wrote it (give --convention)"

@@ -178,8 +178,9 @@ def test_rockpool_decays_a_current_with_its_new_input_and_scales_nothing_else(tm
         v_threshold=np.ones(N),
         w_in=np.ones(N),
     )
-    graph, report = imported(tmp_path, node, convention="rockpool")
+    graph, report = imported(tmp_path, node)
     assert graph.dt == dt
+    assert any(fact.startswith("convention rockpool") for fact in report.facts)
     np.testing.assert_allclose(graph.projections["fc"].weight, WEIGHT * np.exp(-0.25), rtol=1e-12)
     population = graph.populations["neuron"]
     assert (population.tau_syn, population.tau_mem, population.reset) == (

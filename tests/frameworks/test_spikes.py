@@ -13,6 +13,8 @@ from frameworks.conftest import require
 
 from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import GraphError
+from spikegraph.export.float_graph import FloatGraph
+from spikegraph.export.formats import read
 
 pytestmark = pytest.mark.peers
 
@@ -55,6 +57,14 @@ def test_the_report_says_what_the_file_leaves_open(comparison: Comparison) -> No
     assert f"convention {comparison.case.convention or comparison.case.framework}" in facts
     assert "as asked for" in facts
     assert "a spike" in facts
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_what_wrote_a_file_is_inferred_with_its_dt(comparison: Comparison) -> None:
+    graph, report = read(comparison.trained.file)
+    assert any(fact.startswith(f"convention {comparison.case.framework} ") for fact in report.facts)
+    assert isinstance(graph, FloatGraph)
+    assert graph.dt == comparison.graph.dt
 
 
 @pytest.mark.parametrize("case", WHOLE, ids=str)
