@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from spikegraph.export.errors import TargetError
+from spikegraph.export.errors import FileFormatError, TargetError
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -15,6 +17,33 @@ def write_whole(path: Path, text: str) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Hand out a temporary name beside a file; when all is written, and on the disk, it gets its own.
+
+    Raises
+    ------
+    FileFormatError
+        There is no such folder, the name is a folder's, or the file cannot be written.
+    """
+    if not path.parent.is_dir():
+        raise FileFormatError(str(path), f"the folder {path.parent} does not exist", "make it, or save elsewhere")
+    if path.is_dir():
+        raise FileFormatError(str(path), "is a folder", "give the name of a file in it")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield part
+        with part.open("rb+") as written:
+            os.fsync(written.fileno())
+        part.replace(path)
+    except (OSError, RuntimeError) as error:  # h5py raises either
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+        raise FileFormatError(str(path), f"cannot be written ({reason})", "free space, or save elsewhere") from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 @contextmanager

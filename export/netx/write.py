@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
@@ -20,7 +18,8 @@ from spikegraph.export.check import require_legal
 from spikegraph.export.chips import Chip, load_chip
 from spikegraph.export.coding import InputCoding
 from spikegraph.export.connectivity import Array, Shape
-from spikegraph.export.errors import FileFormatError, GraphError, Problem
+from spikegraph.export.errors import GraphError, Problem
+from spikegraph.export.files import whole_file
 from spikegraph.export.float_graph import FloatGraph
 from spikegraph.export.graph import Graph, OneToOne
 from spikegraph.export.loss import Loss, LossReport
@@ -278,21 +277,7 @@ def _loss(node: str, attribute: str, what: str, effect: Any = "none") -> Loss:
 
 
 def _write(path: Path, layers: list[Layer], n_steps: int) -> None:
-    if not path.parent.is_dir():
-        raise FileFormatError(str(path), f"the folder {path.parent} does not exist", "make it, or save elsewhere")
-    if path.is_dir():
-        raise FileFormatError(str(path), "is a folder", "give the name of a file in it")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with h5py.File(temporary, "x", libver=("earliest", "v110")) as file:
-            for i, layer in enumerate(layers):
-                layer.write(file.create_group(f"layer/{i}"))
-            file["simulation/Ts"], file["simulation/tSample"] = 1, n_steps
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
-        raise FileFormatError(str(path), f"cannot be written ({reason})", "free space, or save elsewhere") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as part, h5py.File(part, "x", libver=("earliest", "v110")) as file:
+        for i, layer in enumerate(layers):
+            layer.write(file.create_group(f"layer/{i}"))
+        file["simulation/Ts"], file["simulation/tSample"] = 1, n_steps

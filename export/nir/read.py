@@ -16,7 +16,7 @@ from spikegraph.export.assumptions import Assumptions
 from spikegraph.export.check import require_legal
 from spikegraph.export.coding import Readout
 from spikegraph.export.container import read_foreign
-from spikegraph.export.demands import refuse_input_range
+from spikegraph.export.demands import as_asked, refuse_input_range
 from spikegraph.export.float_graph import FloatGraph, FloatProjection
 from spikegraph.export.graph import Graph, Input, Output
 from spikegraph.export.loss import Loss, LossReport
@@ -63,8 +63,10 @@ def graph_of_tree(tree: Mapping[str, Any], name: str, assumed: Assumptions) -> t
     nir = read_nodes(tree, name)
     with np.errstate(all="ignore"):  # of damaged metadata
         own, told = graph_in(nir, name)
-    if own is not None:
-        return _as_assumed(own, assumed), LossReport(step=f"read {name}", facts=(told,))
+    if own is not None:  # it says itself what other files leave open
+        graph, losses = as_asked(own, replace(assumed, convention=None, dt=None))
+        require_legal(graph)
+        return graph, LossReport(step=f"read {name}", facts=(told,), losses=losses)
     nir.facts += [told] if told else []
     written = steps_in(nir.metadata)
     if written is not None:
@@ -80,17 +82,6 @@ def graph_of_tree(tree: Mapping[str, Any], name: str, assumed: Assumptions) -> t
     require_legal(graph)
     facts = (*nir.facts, *steps.facts, *parts.facts)
     return graph, LossReport(step=f"read {name}", facts=facts, losses=(*nir.losses, *parts.losses))
-
-
-def _as_assumed(graph: Graph | FloatGraph, assumed: Assumptions) -> Graph | FloatGraph:
-    """Return spikegraph's own graph with what was asked for: what the file says of itself needs no assumption."""
-    if assumed.n_steps is not None:
-        graph = replace(graph, n_steps=assumed.n_steps)
-    if assumed.max_value is not None:
-        inputs = {name: replace(node, max_value=assumed.max_value) for name, node in graph.inputs.items()}
-        graph = replace(graph, inputs=inputs)
-    require_legal(graph)
-    return graph
 
 
 def _float_graph(nir: NirGraph, steps: Steps, assumed: Assumptions) -> tuple[FloatGraph, Parts]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,8 @@ import numpy as np
 from spikegraph.export.assumptions import Assumptions
 from spikegraph.export.check import require_legal
 from spikegraph.export.connectivity import Array
-from spikegraph.export.errors import FileFormatError, OptionError
+from spikegraph.export.errors import OptionError
+from spikegraph.export.files import whole_file
 from spikegraph.export.float_graph import FLOAT_PROJECTIONS, FloatGraph, FloatPopulation
 from spikegraph.export.graph import Graph
 from spikegraph.export.loss import LossReport
@@ -112,21 +111,9 @@ def _write(path: Path, nodes: Mapping[str, Any], edges: list[tuple[str, str]], m
 
     made = {name: nir.dict2NIRNode(dict(fields)) for name, fields in nodes.items()}
     graph = nir.NIRGraph(made, edges, metadata=dict(metadata), type_check=False)
-    if not path.parent.is_dir():
-        raise FileFormatError(str(path), f"the folder {path.parent} does not exist", "make it, or save elsewhere")
-    if path.is_dir():
-        raise FileFormatError(str(path), "is a folder", "give the name of a file in it")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        nir.write(str(temporary), graph)
-        _without_zero_resets(temporary, list(nodes))
-        temporary.replace(path)
-    except OSError as error:
-        what = f"cannot be written ({error.strerror or error})"
-        raise FileFormatError(str(path), what, "choose another folder, or make room") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with whole_file(path) as part:
+        nir.write(str(part), graph)
+        _without_zero_resets(part, list(nodes))
 
 
 def _without_zero_resets(path: Path, nodes: list[str]) -> None:
