@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -25,8 +25,9 @@ _ANALOGUE = "analogue values do not travel along synapses here: use the same fil
 
 @dataclass(kw_only=True)
 class Parts:
-    """What becomes of the graph, node by node, under the names of the file's nodes."""
+    """What becomes of the graph, node by node, under the names of the file's nodes (`named`)."""
 
+    named: Collection[str] = ()
     populations: dict[str, FloatPopulation] = field(default_factory=dict)
     projections: list[tuple[str, FloatProjection]] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
@@ -36,6 +37,14 @@ class Parts:
         """Add a fact, once."""
         if fact not in self.facts:
             self.facts.append(fact)
+
+    def beside(self, name: str) -> str:
+        """Return a name for a population that no node of the file is: this one, if no node has it."""
+        own, n = name, 1
+        while own in self.named:
+            n += 1
+            own = f"{name}_{n}"
+        return own
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -238,7 +247,7 @@ def _add_late_reset(parts: Parts, name: str, v_threshold: Array, kept_u: Array) 
 
 def _add_source(parts: Parts, name: str, shape: Shape, constant: Constant) -> None:
     """Add a neuron that fires in every step, and its synapses."""
-    one = f"{name}_constant"
+    one = parts.beside(f"{name}_constant")
     if one not in parts.populations:
         parts.populations[one] = FloatPopulation(shape=(1,), v_threshold=0.5, bias=1.0, reset="zero")
         what = "is no bias of a potential: a neuron that fires in every step brings it"

@@ -92,7 +92,7 @@ def _float_graph(nir: NirGraph, steps: Steps, assumed: Assumptions) -> tuple[Flo
         for name, node in nir.nodes.items()
         if node.type in FIRING | SILENT
     }
-    parts = Parts()
+    parts = Parts(named=nir.nodes)
     wiring = Wiring(graph=nir, taken=taken, shapes=shapes, silent=neurons, step=steps.unit, losses=parts.losses)
     rules = (steps.convention, steps.dt)
     in_order = {name: nir.nodes[name] for name in shapes}  # from the inputs on
@@ -107,7 +107,7 @@ def _float_graph(nir: NirGraph, steps: Steps, assumed: Assumptions) -> tuple[Flo
             if not constants and len(ways) == 1 and _passes_on(ways[0], parts):
                 outputs[name] = Output(population=ways[0].source)
             else:
-                reader = f"{name}_v"
+                reader = parts.beside(f"{name}_v")
                 add_population(parts, reader, node, ours[name], _READER, (ways, constants), *rules)
                 outputs[name] = Output(population=reader, variable="v")
     return _named(nir, ours, parts, outputs, steps, assumed), parts

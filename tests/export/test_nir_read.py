@@ -321,6 +321,27 @@ def test_branches_recurrence_and_nested_graphs(tmp_path: Path) -> None:
 # What is told.
 
 
+def test_populations_that_are_added_take_no_name_of_the_file(tmp_path: Path) -> None:
+    """An output that reads v is NAME_v, a neuron that brings a bias NAME_constant: unless a node is called so."""
+    two, eye = np.ones(2), np.eye(2)
+    neurons = nir.CubaLIF(two * 2, two * 2, two, two * 0, two, w_in=two)
+    nodes, edges = line(nir.Affine(eye, two / 4), neurons, nir.Linear(eye), nir.I(two), shape=(2,), out=2)
+    called = {"n1": "hidden", "n3": "read"}
+    expected, _ = load(tmp_path, {called.get(name, name): node for name, node in nodes.items()}, renamed(edges, called))
+    taken = {"input": "hidden_constant", "n0": "output_v", "n1": "hidden", "n2": "hidden_constant_2", "n3": "read"}
+    graph, _ = load(tmp_path, {taken.get(name, name): node for name, node in nodes.items()}, renamed(edges, taken))
+    spikes = np.ones((graph.n_steps, 1, 2), np.int64)
+    ours = run_float(graph, {"hidden_constant": spikes}).traces[graph.outputs["output"].population]
+    theirs = run_float(expected, {"input": spikes}).traces[expected.outputs["output"].population]
+    assert len(graph.populations) == len(expected.populations) == 3
+    assert theirs.v.any()
+    assert np.array_equal(ours.v, theirs.v)
+
+
+def renamed(edges: list[tuple[str, str]], called: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [(called.get(source, source), called.get(target, target)) for source, target in edges]
+
+
 @pytest.mark.parametrize("convention", sorted(CONVENTIONS))
 def test_a_convention_that_is_asked_for_is_taken_and_told(tmp_path: Path, convention: str) -> None:
     _, report = load(tmp_path, *line(integrators(2), shape=(2,), out=2), convention=convention, dt=0.5)
