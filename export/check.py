@@ -100,6 +100,7 @@ def _structure(graph: Graph | FloatGraph) -> Iterator[Problem]:
             yield Problem(where=name, what=f"variable = {output.variable!r}", remedy="use 's' or 'v'")
     if graph.readout is not None:
         yield from _readout(graph, graph.readout)
+    yield from _inputs(graph)
     yield from _coding(graph)
     loop = zero_delay_loop(graph)
     if loop:
@@ -145,6 +146,15 @@ def _readout(graph: Graph | FloatGraph, readout: Readout) -> Iterator[Problem]:
                 yield Problem(where=where, what=what, remedy="give it a multiple of as many, or leave it out")
 
 
+def _inputs(graph: Graph | FloatGraph) -> Iterator[Problem]:
+    for name, source in graph.inputs.items():
+        yield from _outside(name, "min_value", source.min_value, fixed.INPUT_VALUE)
+        yield from _outside(name, "max_value", source.max_value, fixed.INPUT_VALUE)
+        if source.min_value > source.max_value:
+            what = f"min_value = {source.min_value} exceeds max_value = {source.max_value}"
+            yield Problem(where=name, what=what, remedy="swap them")
+
+
 def _coding(graph: Graph | FloatGraph) -> Iterator[Problem]:
     if graph.coding is None:
         return
@@ -178,12 +188,6 @@ def _integer_ranges(graph: Graph) -> Iterator[Problem]:
         "bias_mant": fixed.BIAS_MANT,
         "bias_exp": fixed.BIAS_EXP,
     }
-    for name, source in graph.inputs.items():
-        yield from _outside(name, "min_value", source.min_value, fixed.INPUT_VALUE)
-        yield from _outside(name, "max_value", source.max_value, fixed.INPUT_VALUE)
-        if source.min_value > source.max_value:
-            what = f"min_value = {source.min_value} exceeds max_value = {source.max_value}"
-            yield Problem(where=name, what=what, remedy="swap them")
     for name, population in graph.populations.items():
         for parameter, limit in limits.items():
             value = getattr(population, parameter)

@@ -22,14 +22,22 @@ def spread(weight: int, input_range: tuple[float, float] | None) -> tuple[int, i
     Raises
     ------
     OptionError
-        These are no whole numbers, or the range does not rise.
+        These are no whole numbers, or more than an input carries; or the range does not rise.
     """
-    low, high = (0, 1) if input_range is None else input_range
+    if input_range is None:
+        return weight, 0
+    low, high = input_range
     steps, offset = weight * (high - low), weight * low
-    if low >= high or steps != int(steps) or offset != int(offset):
+    if low >= high or not all(_carried(n) for n in (steps, offset)):
         what = f"{low:g},{high:g} times the weight {weight} is {offset:g}…{weight * high:g}"
-        raise OptionError("--input-range", what, "give two numbers that rise and make whole numbers of it")
+        remedy = f"give two numbers that rise and make whole numbers of it, of at most {fixed.INPUT_VALUE.maximum}"
+        raise OptionError("--input-range", what, remedy)
     return int(steps), int(offset)
+
+
+def _carried(number: float) -> bool:
+    """Whether a spike of an input can carry a number: neither infinity nor NaN are small enough."""
+    return abs(number) <= fixed.INPUT_VALUE.maximum and number == int(number)
 
 
 def with_offset(population: Population, offset: int) -> Population:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -305,7 +306,12 @@ def test_data_of_another_range_become_weight_and_bias(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("given", "message"),
-    [((1, 1), "two numbers that rise"), ((-0.123, 1), "two numbers that rise"), ((-100, 1), "13 bits do not allow")],
+    [
+        ((1, 1), "two numbers that rise"),
+        ((-0.123, 1), "two numbers that rise"),
+        ((-100, 1), "13 bits do not allow"),
+        *((given, "of at most 32767") for given in [(-math.inf, math.inf), (0, math.nan), (-1e300, 1), (0, 1e19)]),
+    ],
 )
 def test_a_range_that_makes_no_integers_is_refused(tmp_path: Path, given: tuple[float, float], message: str) -> None:
     layers = [{"type": "input", "shape": [5], "weight": [76.0], "bias": [64.0], "neuron": CUBA}, dense(5, 3)]
