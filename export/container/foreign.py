@@ -91,8 +91,7 @@ def _bytes(item: h5py.Dataset, where: str) -> int:
         raise FileFormatError(where, f"is neither numbers nor text (dtype {item.dtype})", FETCH_AGAIN)
     if h5py.check_string_dtype(item.dtype) is not None and item.size > MAX_TEXTS:
         raise FileFormatError(where, f"declares {item.size} texts, the limit is {MAX_TEXTS}", FETCH_AGAIN)
-    if h5py.h5d.CHUNKED == layout.get_layout():
-        require_stored(item, where)
+    require_stored(item, where)  # an array of any layout may be declared and never written
     # A chunk may be declared larger than its dataset; it is unpacked whole.
     return int(item.dtype.itemsize * max(prod(item.shape), prod(item.chunks or ())))
 

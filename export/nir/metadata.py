@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from spikegraph.export.container import Json, Wider, tree_checksum
+from spikegraph.export.container.trust import DAMAGE
 from spikegraph.export.errors import SpikegraphError
 from spikegraph.export.float_graph import FloatGraph
 from spikegraph.export.graph import Graph
@@ -72,7 +73,7 @@ def graph_in(nir: NirGraph, where: str) -> tuple[Graph | FloatGraph | None, str]
                 weight = nir.nodes[record["weight"]["node"]]["weight"]
                 record["weight"] = np.ldexp(weight, -record["weight_exp"]) if "weight_exp" in record else weight
         return graph_of_tree(tree, _text(own, "kind"), where), "it is spikegraph's own: read from nodes and metadata"
-    except (SpikegraphError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (SpikegraphError, AttributeError, *DAMAGE) as error:
         return None, f"its metadata are damaged ({error}): read without them"
 
 
@@ -114,7 +115,10 @@ def _plain(value: Any) -> Any:
         return value
     plain = json.loads(value)
     if isinstance(plain, dict) and set(plain) == {"empty", "dtype"}:
-        return np.zeros(plain["empty"], plain["dtype"])
+        shape = tuple(plain["empty"])
+        if 0 not in shape:
+            raise ValueError(f"an empty array of the shape {shape}")
+        return np.zeros(shape, plain["dtype"])
     return plain
 
 

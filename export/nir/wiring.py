@@ -20,8 +20,10 @@ from spikegraph.export.nir.layers import LINEAR, Layer, graph_shape, layer_of, s
 from spikegraph.export.nir.maps import LinearMap, compose, identity, masked, reduced, scaled
 from spikegraph.export.nir.neurons import FIRING, SILENT, Neurons
 from spikegraph.export.nir.nodes import NirGraph, NirNode
+from spikegraph.export.nir.windows import require_few
 
 _MOST_WAYS = 1024  # between one population and all that drive it
+_MOST_WEIGHTS = 1 << 28  # that are multiplied along all ways of a file together
 _WEIGHTED = ("Affine", "Linear", "Conv1d", "Conv2d")
 
 
@@ -83,6 +85,7 @@ class Wiring:
         self._before = self.graph.predecessors()
         self._layers: dict[str, Layer] = {}
         self._delays: set[str] = set()
+        self._n_weights = 0
 
     def into(self, sink: str, shape: Shape) -> tuple[list[Way], list[Constant]]:
         """Return all ways that end at a node's input, of this shape (as NIR counts dimensions), and the constants.
@@ -90,16 +93,17 @@ class Wiring:
         Raises
         ------
         FileFormatError
-            There are too many ways; a filter cannot be moved behind what follows it.
+            There are too many ways, or weights along them; a filter cannot be moved behind what follows it.
         """
         node = self.graph.nodes[sink]
         start = Way(source="", map=identity(graph_shape(shape, node.where), graph_shape(shape, node.where), node.where))
         todo = [(before, start) for before in reversed(self._before[sink])]
         ways: list[Way] = []
         constants: list[Constant] = []
+        n_left_out = 0
         while todo:
             name, way = todo.pop()
-            if len(todo) + len(ways) > _MOST_WAYS:
+            if len(todo) + len(ways) + n_left_out > _MOST_WAYS:
                 what = f"is reached on more than {_MOST_WAYS} ways"
                 raise FileFormatError(node.where, what, "write branches that meet again as one layer")
             if way.map.source != self._given(name):
@@ -109,6 +113,7 @@ class Wiring:
                 if way.map.op.weight.any():
                     ways.append(replace(way, source=name))
                 else:
+                    n_left_out += 1
                     what = f"all weights on a way from {name} are 0: it is left out"
                     self.losses.append(Loss(node=sink, attribute="weight", effect="none", what=what))
                 continue
@@ -116,8 +121,15 @@ class Wiring:
                 if constant is not None and constant.value.any():
                     constants.append(constant)
                 if earlier is not None:
+                    self._count(earlier.map, way.map)
                     todo += [(before, earlier) for before in reversed(self._before[name])]
         return ways, constants
+
+    def _count(self, made: LinearMap, of: LinearMap) -> None:
+        """Refuse a file that multiplies its weights along so many ways that they do not fit into memory."""
+        if made.op.weight is not of.op.weight:
+            self._n_weights += made.op.weight.size
+        require_few(self._n_weights, made.where, _MOST_WEIGHTS)
 
     def _given(self, name: str) -> Shape:
         return graph_shape(self.shapes[name], self.graph.nodes[name].where)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from commands import refused
 from spikegraph.export.assumptions import NOTHING_ASSUMED, Assumptions
 from spikegraph.export.container import read_foreign
 from spikegraph.export.errors import FileFormatError, GraphError, SpikegraphError
-from spikegraph.export.formats import read
+from spikegraph.export.formats import read, save
 from spikegraph.export.nir.read import graph_of_tree
 
 Tree = dict[str, Any]
@@ -371,6 +372,16 @@ def bombs(folder: Path) -> Iterator[Path]:
     path = folder / "branches.nir"
     nir.write(path, nir.NIRGraph(named, edges, type_check=False))
     yield path
+    path = folder / "silent_branches.nir"  # ways of which nothing is left are ways too
+    silent = {**named, "zero": nir.Linear(np.zeros((1, 1)))}
+    edges = [("input", "zero"), ("zero", "a0"), ("zero", "b0"), *edges[2:]]
+    nir.write(path, nir.NIRGraph(silent, edges, type_check=False))
+    yield path
+    path = written("never_written", nir.Linear(np.ones((1, 1))), spiking, shape=(1,))
+    with h5py.File(path, "a") as file:
+        del file["node/nodes/n0/weight"]
+        file["node/nodes/n0"].create_dataset("weight", (1 << 20, 1 << 8), np.float32)
+    yield path
 
 
 def test_small_files_that_declare_much_are_refused_in_little_memory(tmp_path: Path) -> None:
@@ -380,7 +391,7 @@ def test_small_files_that_declare_much_are_refused_in_little_memory(tmp_path: Pa
     program = f"""
 import resource, sys, traceback
 from spikegraph.export.errors import SpikegraphError
-from spikegraph.export.formats import read
+from spikegraph.export.formats import read, save
 import spikegraph.export.nir
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + (600 << 20),) * 2)
@@ -394,6 +405,38 @@ for path in {files!r}:
     assert not result.stderr
     assert "MemoryError" not in result.stdout
     assert len(result.stdout.splitlines()) == len(files), result.stdout
+
+
+def test_a_matrix_that_is_multiplied_along_many_ways_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four ways, each with its own copy of 4 × 4 weights: 16 + 4 · 16 are multiplied."""
+    made = chain(linear(), lif())
+    nodes = made["node"]["nodes"]
+    nodes |= {f"s{i}": {"type": "Scale", "scale": np.full(4, i + 2.0)} for i in range(4)}
+    edges = [
+        ("input", "n0"),
+        ("n1", "output"),
+        *((a, b) for i in range(4) for a, b in [("n0", f"s{i}"), (f"s{i}", "n1")]),
+    ]
+    made["node"]["edges"] = np.array(edges, object)
+    graph, _ = graph_of_tree(made, "net.nir", NOTHING_ASSUMED)
+    assert len(graph.projections) == 4
+    monkeypatch.setattr("spikegraph.export.nir.wiring._MOST_WEIGHTS", 60)
+    with pytest.raises(FileFormatError, match="synapses, the limit is 60"):
+        graph_of_tree(made, "net.nir", NOTHING_ASSUMED)
+
+
+@pytest.mark.parametrize("shape", [[1 << 36], [-1], "text", None, [0, 1 << 70]])
+def test_metadata_that_declare_arrays_are_left_out(tmp_path: Path, shape: Any) -> None:
+    """Their checksum is of the nodes alone: whoever makes a file can make that right."""
+    graph, _ = graph_of_tree(chain(linear(), lif()), "net.nir", NOTHING_ASSUMED)
+    save(graph, tmp_path / "net.nir")
+    with h5py.File(tmp_path / "net.nir", "a") as file:
+        record = next(iter(file["node/metadata/spikegraph/graph/projections"].values()))
+        del record["weight"]
+        record["weight"] = json.dumps({"empty": shape, "dtype": "float64"})
+    again, report = read(tmp_path / "net.nir")
+    assert again.populations
+    assert any("its metadata are damaged" in fact for fact in report.facts)
 
 
 # Files of older versions.
