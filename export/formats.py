@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spikegraph.export.assumptions import NOTHING_ASSUMED, Assumptions
@@ -26,6 +26,7 @@ class Format:
     save: Callable[[AnyGraph, Path, Assumptions], LossReport]
     load: Callable[[Path, Assumptions], tuple[AnyGraph, LossReport]]
     continuous: bool = False  # a file holds equations in continuous time, and leaves open how steps are made of it
+    analogue: bool = False  # a file may leave open between which numbers its input lies
 
 
 def _save_hdf5(graph: AnyGraph, path: Path, _: Assumptions) -> LossReport:
@@ -65,7 +66,7 @@ def _load_nir(path: Path, assumed: Assumptions) -> tuple[AnyGraph, LossReport]:
 OWN = ".h5"
 FORMATS = {
     OWN: Format(save=_save_hdf5, load=_load_hdf5),
-    ".net": Format(save=_save_netx, load=_load_netx),
+    ".net": Format(save=_save_netx, load=_load_netx, analogue=True),
     ".nir": Format(save=_save_nir, load=_load_nir, continuous=True),
 }
 
@@ -104,6 +105,16 @@ def is_float(path: str | os.PathLike[str]) -> bool:
 def is_continuous(path: str | os.PathLike[str]) -> bool:
     """Tell whether the suffix names a format that leaves open how steps are made of continuous time."""
     return _format(path).continuous
+
+
+def assumed_of(path: str | os.PathLike[str], other: str | os.PathLike[str], assumed: Assumptions) -> Assumptions:
+    """Return what is assumed of one of two files: without what the format of the other alone leaves open."""
+    own, others = _format(path), _format(other)
+    if others.continuous and not own.continuous:
+        assumed = replace(assumed, convention=None, dt=None)
+    if others.analogue and not own.analogue:
+        assumed = replace(assumed, input_range=None)
+    return assumed
 
 
 def require_known(path: str | os.PathLike[str]) -> None:

@@ -118,6 +118,8 @@ def convert(
     target = Path(out)
     formats.require_known(target)
     require_place_for(out, "graph", "float-graph", not_of=[path])
+    if chip is None and weight_bits is not None:
+        raise OptionError("--weight-bits", "is of the chip generic, and none is named", "add --chip generic")
     profile = load_chip(chip, weight_bits=weight_bits) if chip else None
     progress(f"read {path}", 0, 1)
     terms = assumed or Assumptions()
@@ -174,8 +176,13 @@ def _calibrated(graph: FloatGraph, chip: Chip, split: Split, progress: Progress)
 
 
 def diff(a: str | Path, b: str | Path, assumed: Assumptions | None = None) -> list[Difference]:
-    """Compare two graph files of any format; see `spikegraph.export.diff.differences`."""
-    return differences(*(formats.load(path, assumed or Assumptions()) for path in (a, b)))
+    """Compare two graph files of any format; see `spikegraph.export.diff.differences`.
+
+    What is assumed is assumed of both; but what only the format of one leaves open is of that one.
+    """
+    terms = assumed or Assumptions()
+    pairs = ((a, b), (b, a))
+    return differences(*(formats.load(one, formats.assumed_of(one, other, terms)) for one, other in pairs))
 
 
 def _decided(graph: AnyGraph, coding: InputCoding | None, readout: str | None) -> tuple[AnyGraph, Sequence[str]]:

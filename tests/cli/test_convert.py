@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
+import nir
 import numpy as np
 import pytest
 from commands import call, refused
-from net_files import dense, write_net
+from net_files import CUBA, dense, write_net
 
 from spikegraph.export import formats
 from spikegraph.export.assumptions import Assumptions
@@ -150,6 +152,8 @@ def test_strict_writes_nothing_that_lost_something(
         (["{floats}", "{tmp}/run.h5"], "would be replaced"),
         (["{floats}", "{tmp}/a.h5", "--dt", "0.5"], "--dt: is 0.5 s, and the file says 0.001 s; leave it out"),
         (["{floats}", "{tmp}/a.h5", "--convention", "norse"], "--convention: is of .nir files"),
+        (["{floats}", "{tmp}/a.h5", "--weight-bits", "4"], "--weight-bits: is of the chip generic, and none is named"),
+        (["{floats}", "{tmp}/a.h5", "--max-value", "-3"], "min_value = 0 exceeds max_value = -3"),
         (["{floats}", "{tmp}/a.h5", "--reset", "zero-at-once"], "use one of zero, subtract, none"),
     ],
 )
@@ -182,6 +186,28 @@ def test_diff_says_what_differs_and_exits_1(floats: Path, tmp_path: Path) -> Non
     assert "n_steps" in result.stdout
     found = json.loads(call("diff", floats, tmp_path / "b.h5", "--json").stdout)
     assert [(one["node"], one["attribute"], one["what"]) for one in found] == [("graph", "n_steps", "6, 7")]
+
+
+def test_diff_assumes_of_each_file_what_its_format_leaves_open(floats: Path, tmp_path: Path) -> None:
+    assert call("convert", floats, tmp_path / "a.nir", "--convention", "norse").exit_code == 0
+    assert call("diff", floats, tmp_path / "a.nir", "--convention", "norse", "--dt", 1e-3).exit_code == 0
+    assert "leave it out" in refused("diff", floats, floats, "--convention", "norse")
+    layers = [{"type": "input", "shape": [5], "weight": 76, "neuron": CUBA}, dense(5, 3)]
+    net = write_net(tmp_path / "a.net", layers)
+    assert call("convert", net, tmp_path / "a.h5", "--input-range", "-1,1").exit_code == 0
+    assert call("diff", tmp_path / "a.h5", net, "--input-range", "-1,1").exit_code == 0
+    assert call("diff", tmp_path / "a.h5", net).exit_code == 1
+
+
+def test_names_of_others_are_printed_as_they_are(tmp_path: Path) -> None:
+    nodes = {
+        "in": nir.Input(np.array([2])),
+        "fc[red]": nir.Linear(np.eye(2)),
+        "if[bold]": nir.IF(np.ones(2), np.ones(2)),
+        "out": nir.Output(np.array([2])),
+    }
+    nir.write(tmp_path / "a.nir", nir.NIRGraph(nodes, list(pairwise(nodes)), type_check=False))
+    assert "if[bold]" in call("convert", tmp_path / "a.nir", tmp_path / "a.h5").stdout
 
 
 def test_numbers_held_otherwise_are_no_difference(floats: Path, tmp_path: Path) -> None:
