@@ -28,6 +28,7 @@ from spikegraph.export.nir.constants import constants_of
 from spikegraph.export.nir.conventions import Convention
 from spikegraph.export.nir.laid import Laid
 from spikegraph.export.nir.stages import Stages, bias_by_channel, leaks, stages_of
+from spikegraph.export.nir.windows import in_type_of
 
 _LARGEST = 1 << 27  # weights of one matrix
 
@@ -133,7 +134,7 @@ class _Layout:
         brought = self.brought.get(p.target)
         if brought is not None and brought.any() and not p.delay_steps and _holds(p, brought):
             held.append(brought)
-        chain += self._weighted(name, p, _like(sum(held[1:], held[0]), p.weight) if held else None)
+        chain += self._weighted(name, p, in_type_of(p.weight, sum(held[1:], held[0])) if held else None)
         for value in held:
             value[...] = 0
         before = self.leaves[p.source]
@@ -194,6 +195,9 @@ class _Layout:
             return
         source = min(self.graph.inputs, key=lambda one: self.graph.inputs[one].n)
         n_source = self.graph.inputs[source].n
+        if bias.size * n_source > _LARGEST:
+            what = f"has a bias that NIR holds as a matrix of 0 from {source} only, of {bias.size * n_source} weights"
+            raise FileFormatError(f"population {name}", what, "write the graph as .h5")
         weight = np.zeros((bias.size, n_source), np.float32)
         before = self.leaves[source]
         if len(self.shapes[source]) == 3:
@@ -257,12 +261,6 @@ def _holds_bias(p: FloatProjection, population: FloatPopulation) -> bool:
 
 def _holds(p: FloatProjection, bias: Array) -> bool:
     return isinstance(p, FloatDense) or (isinstance(p, FloatConv2d) and bias_by_channel(bias, bias.shape) is not None)
-
-
-def _like(bias: Array, weight: Array) -> Array:
-    """Return a bias in the type of the weights beside it, where that rounds nothing."""
-    narrow = bias.astype(weight.dtype)
-    return narrow if (narrow == bias).all() else bias
 
 
 def _flatten(shape: Shape) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from spikegraph.export.nir.conventions import Convention, time_constant_of
 from spikegraph.export.nir.maps import as_projection, compose, reduced, scaled
 from spikegraph.export.nir.neurons import Neurons
 from spikegraph.export.nir.nodes import NirNode
+from spikegraph.export.nir.windows import in_type_of
 from spikegraph.export.nir.wiring import Constant, Way
 
 _ANALOGUE = "analogue values do not travel along synapses here: use the same filters on all ways, or neurons that fire"
@@ -111,7 +112,7 @@ def add_population(
         tau_syn=time_constant_of(dynamics.kept_u, dt),
         tau_mem=time_constant_of(dynamics.kept_v, dt),
         v_threshold=v_threshold,
-        bias=_like(dynamics.bias, v_threshold),
+        bias=in_type_of(v_threshold, dynamics.bias),
         reset=reset,
         refractory_steps=refractory_steps,
     )
@@ -119,12 +120,6 @@ def add_population(
         _add_source(parts, name, shape, constant)
     if reset == "none" and convention.reset == "subtract" and neurons.v_reset is not None:
         _add_late_reset(parts, name, v_threshold, dynamics.kept_u)
-
-
-def _like(bias: Array, other: Array) -> Array:
-    """Return a bias in the type of the thresholds, where that rounds nothing."""
-    narrow = bias.astype(other.dtype)
-    return narrow if (narrow == bias).all() else bias
 
 
 def _dynamics(

@@ -26,15 +26,12 @@ class Stages:
         The field `type` is NIR's; the suffix "" is that of the node that carries the population's name.
     biased : str
         The suffix of the node whose input the bias may be added to; the first where there is no current.
-    has_current : bool
-        Whether the current is kept from step to step.
     almost : bool
         Whether neurons that do not leak stand among others that do, and now leak by 2^-53.
     """
 
     nodes: Mapping[str, Mapping[str, Any]]
     biased: str
-    has_current: bool
     almost: bool
 
 
@@ -107,7 +104,7 @@ def stages_of(
         biased = "_potential"
         nodes[biased] = main
         nodes[""] = {"type": "Threshold", "threshold": v_threshold}
-    return Stages(nodes=nodes, biased=biased, has_current=has_current, almost=almost)
+    return Stages(nodes=nodes, biased=biased, almost=almost)
 
 
 def leaks(population: FloatPopulation, step: float) -> bool:

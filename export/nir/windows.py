@@ -28,10 +28,14 @@ def times(weight: Array, factor: Array) -> Array:
 
 def narrowed(exact: Array, *made_of: Array) -> Array:
     """Return float64 as float32, where it was made of float32 and nothing is rounded by it."""
-    if all(a.dtype == np.float32 for a in made_of):
-        narrow = exact.astype(np.float32)
-        return narrow if (narrow == exact).all() else exact
-    return exact
+    narrow = all(a.dtype == np.float32 for a in made_of)
+    return in_type_of(made_of[0], exact) if narrow else exact
+
+
+def in_type_of(other: Array, exact: Array) -> Array:
+    """Return numbers in the type of others that they stand beside, where that rounds nothing."""
+    narrow = exact.astype(other.dtype)
+    return narrow if (narrow == exact).all() else exact
 
 
 def as_conv(op: FloatProjection, source: Shape) -> FloatConv2d:

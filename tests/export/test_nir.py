@@ -426,3 +426,16 @@ def test_a_list_of_synapses_that_would_be_too_large_a_matrix_is_refused(tmp_path
     )
     with pytest.raises(FileFormatError, match="400000000 weights"):
         save(graph, tmp_path / "net.nir")
+
+
+def test_a_bias_that_would_be_too_large_a_matrix_of_zeros_is_refused(tmp_path: Path) -> None:
+    """A bias behind a current, of neurons that do not leak: 16 · 126 · 126 × 128 · 128 = 4,161,798,144 weights."""
+    graph = FloatGraph(
+        inputs={"in": Input(shape=(1, 128, 128))},
+        populations={"big": FloatPopulation(shape=(16, 126, 126), tau_syn=0.01, tau_mem=np.inf, bias=0.1)},
+        projections={"fc": FloatConv2d(source="in", target="big", weight=np.ones((16, 1, 3, 3), np.float32))},
+        outputs={"out": Output(population="big")},
+        n_steps=5,
+    )
+    with pytest.raises(FileFormatError, match=r"population big: has a bias .* 4161798144 weights; write the graph as"):
+        save(graph, tmp_path / "a.nir")
