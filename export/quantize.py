@@ -29,27 +29,9 @@ from spikegraph.export.float_graph import FloatGraph, FloatPopulation, FloatProj
 from spikegraph.export.graph import PROJECTIONS, Graph, Population, Projection
 from spikegraph.export.one_spike import one_spike
 from spikegraph.export.split import split_populations
+from spikegraph.export.time_constants import decay_constant, kept_share
 
 FEW_BITS = 4  # of a weight: the largest magnitudes are then best clipped, for the sake of all others
-
-
-def kept_share(tau: Any, dt: float) -> Any:
-    """Return the share of a state that is left after one step, exp(-dt / tau), as a float or as an array of float64.
-
-    Each is computed by itself: the last bit of NumPy's own exponentials depends on the processor.
-    """
-    each = np.asarray(tau, np.float64)
-    kept = np.array([math.exp(-dt / one) if one > 0 else 0.0 for one in each.ravel().tolist()]).reshape(each.shape)
-    return kept if kept.ndim else float(kept)
-
-
-def decay_constant(tau: Any, dt: float, limit: IntegerFormat) -> Any:
-    """Return the decay of a time constant, in 1/4096 per step: 4096 · (1 - exp(-dt / tau)), rounded and clipped.
-
-    An int for one time constant, else an array of int64; halves round to even.
-    """
-    decay = limit.round(np.asarray(fixed.DECAY_ONE * (1 - kept_share(tau, dt)))).astype(np.int64)
-    return decay if decay.ndim else int(decay)
 
 
 def weight_scale(weight: Any, limit: IntegerFormat, clip: Any = None) -> Any:

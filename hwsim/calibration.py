@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from spikegraph.export import fixed
-from spikegraph.export.connectivity import Array
 from spikegraph.export.float_graph import FloatGraph
 from spikegraph.export.graph import Graph
 from spikegraph.export.quantize import QuantizationReport
 from spikegraph.export.scaling import Scaling, rescaled_graph
+from spikegraph.export.time_constants import time_constant_of
 from spikegraph.hwsim.agreement import Agreement, Outcome
 from spikegraph.hwsim.bench import Bench
 
@@ -162,8 +162,8 @@ def _rounded(floats: FloatGraph, integer: Graph, units: Mapping[str, float], par
         if "biases" in parts:
             change["bias"] = rounded.bias_mant * 2.0 ** rounded.bias_exp.astype(np.int64) * units[name]
         if "decays" in parts:
-            change["tau_syn"] = _tau(rounded.decay_u, floats.dt)
-            change["tau_mem"] = _tau(rounded.decay_v, floats.dt)
+            change["tau_syn"] = time_constant_of(1 - rounded.decay_u / fixed.DECAY_ONE, floats.dt)
+            change["tau_mem"] = time_constant_of(1 - rounded.decay_v / fixed.DECAY_ONE, floats.dt)
         populations[name] = replace(population, **change)
     if "weights" in parts:
         for name, p in floats.projections.items():
@@ -171,9 +171,3 @@ def _rounded(floats: FloatGraph, integer: Graph, units: Mapping[str, float], par
             scale = 2.0 ** (one.weight_exp + fixed.ALIGN_BITS) * units[p.target]
             projections[name] = replace(p, weight=one.weight * scale)
     return replace(floats, populations=populations, projections=projections)
-
-
-def _tau(decay: Array, dt: float) -> Array:
-    """Return the time constant, in seconds, that a decay stands for."""
-    with np.errstate(divide="ignore"):
-        return np.asarray(dt / np.abs(np.log1p(-decay / fixed.DECAY_ONE)))

@@ -24,7 +24,7 @@ from spikegraph.export.check import require_legal
 from spikegraph.export.connectivity import Array, per_neuron
 from spikegraph.export.float_graph import FloatGraph, FloatPopulation, FloatProjection
 from spikegraph.export.order import topological_order
-from spikegraph.export.quantize import kept_share
+from spikegraph.export.time_constants import kept_share
 from spikegraph.hwsim.rasters import Spikes, checked_samples, raster_of
 from spikegraph.hwsim.result import Trace
 

@@ -14,7 +14,7 @@ from spikegraph.export.connectivity import Shape
 from spikegraph.export.errors import GraphError, Problem
 from spikegraph.export.fixed import DECAY_ONE, DECAY_U, DECAY_V
 from spikegraph.export.graph import Reset
-from spikegraph.export.quantize import decay_constant, kept_share
+from spikegraph.export.time_constants import decay_constant, kept_share
 from spikegraph.trainer.neurons import Decays, Dynamics
 
 Per = Literal["layer", "channel", "neuron"]

@@ -7,7 +7,6 @@ when a spike is fired, and what it leaves of v.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -16,7 +15,7 @@ import numpy as np
 from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import OptionError
 from spikegraph.export.graph import Reset
-from spikegraph.export.quantize import kept_share
+from spikegraph.export.time_constants import kept_share, time_constant_of
 
 Gain = Literal["step", "held", "r", "whole", "kept"]
 
@@ -136,36 +135,6 @@ class Convention:
         if gain == "whole":
             return np.asarray(tau * kept_share(tau, step) / step)
         return np.asarray(tau / step)
-
-
-def time_constant_of(kept: Array | float, dt: float) -> float | Array:
-    """Return the time constants in seconds that leave these shares after one step.
-
-    `kept_share` gives them back, from a half on within one unit in the last place and nearly always to the last bit:
-    a time constant is finer there than the share that it makes. Smaller shares come back but for their last digits.
-    """
-    each = np.asarray(kept, np.float64)
-    values, place = np.unique(each, return_inverse=True)
-    found = np.array([_time_constant(value, dt) for value in values.tolist()])[place].reshape(each.shape)
-    return found if found.ndim else float(found)
-
-
-def _time_constant(kept: float, dt: float) -> float:
-    if kept <= 0:
-        return 0.0
-    if kept >= 1:
-        return math.inf
-    near = -dt / math.log(kept)
-    short = float(f"{near:.12g}")  # as somebody may have written it
-    if short > 0 and math.exp(-dt / short) == kept:
-        return short
-    below = above = near
-    for _ in range(64):
-        for tau in (below, above):
-            if math.exp(-dt / tau) == kept:
-                return tau
-        below, above = math.nextafter(below, 0), math.nextafter(above, math.inf)
-    return near
 
 
 _SINABS = Convention(

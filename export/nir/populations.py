@@ -14,12 +14,13 @@ from spikegraph.export.errors import FileFormatError
 from spikegraph.export.float_graph import FloatDense, FloatOneToOne, FloatPopulation, FloatProjection
 from spikegraph.export.graph import Reset
 from spikegraph.export.loss import Loss
-from spikegraph.export.nir.conventions import Convention, time_constant_of
+from spikegraph.export.nir.conventions import Convention
 from spikegraph.export.nir.maps import as_projection, compose, reduced, scaled
 from spikegraph.export.nir.neurons import Neurons
 from spikegraph.export.nir.nodes import NirNode
 from spikegraph.export.nir.windows import in_type_of
 from spikegraph.export.nir.wiring import Constant, Way
+from spikegraph.export.time_constants import time_constant_of
 
 _ANALOGUE = "analogue values do not travel along synapses here: use the same filters on all ways, or neurons that fire"
 

@@ -11,7 +11,7 @@ import numpy as np
 from spikegraph.export.connectivity import Array, Shape, per_neuron
 from spikegraph.export.float_graph import FloatPopulation
 from spikegraph.export.nir.conventions import Convention, Gain
-from spikegraph.export.quantize import kept_share
+from spikegraph.export.time_constants import kept_share
 
 ALMOST_ALL = 1 - 2.0**-53  # what is kept where nothing leaks, among neurons that do leak
 

@@ -14,12 +14,14 @@ from spikegraph.export.check import require_legal
 from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import OptionError
 from spikegraph.export.files import whole_file
+from spikegraph.export.fixed import DECAY_ONE
 from spikegraph.export.float_graph import FLOAT_PROJECTIONS, FloatGraph, FloatPopulation
 from spikegraph.export.graph import Graph
 from spikegraph.export.loss import LossReport
-from spikegraph.export.nir.conventions import convention_named, time_constant_of
+from spikegraph.export.nir.conventions import convention_named
 from spikegraph.export.nir.lay_out import lay_out
 from spikegraph.export.nir.metadata import metadata_of
+from spikegraph.export.time_constants import time_constant_of
 
 DEFAULT = "lava"  # plain Euler steps, v_reset at once: what most readers of NIR do
 DT = 1e-3
@@ -73,8 +75,8 @@ def in_floats(graph: Graph, dt: float) -> FloatGraph:
     populations = {
         name: FloatPopulation(
             shape=p.shape,
-            tau_syn=time_constant_of(1 - p.decay_u / 4096, dt),
-            tau_mem=time_constant_of(1 - p.decay_v / 4096, dt),
+            tau_syn=time_constant_of(1 - p.decay_u / DECAY_ONE, dt),
+            tau_mem=time_constant_of(1 - p.decay_v / DECAY_ONE, dt),
             v_threshold=p.threshold_mant.astype(np.float32),
             bias=_bias(p.bias_mant, p.bias_exp, p.shape),
             reset=p.reset,

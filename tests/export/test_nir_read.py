@@ -20,8 +20,8 @@ from spikegraph.export.errors import FileFormatError
 from spikegraph.export.float_graph import FloatGraph
 from spikegraph.export.formats import read
 from spikegraph.export.loss import LossReport
-from spikegraph.export.nir.conventions import CONVENTIONS, time_constant_of
-from spikegraph.export.quantize import kept_share
+from spikegraph.export.nir.conventions import CONVENTIONS
+from spikegraph.export.time_constants import kept_share, time_constant_of
 from spikegraph.hwsim.float_engine import run_float
 
 FIXTURE = HealthCheck.function_scoped_fixture

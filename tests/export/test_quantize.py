@@ -30,9 +30,7 @@ from spikegraph.export.float_graph import (
 from spikegraph.export.graph import PROJECTIONS, Graph, Input, Output
 from spikegraph.export.quantize import (
     QuantizationReport,
-    decay_constant,
     fold_threshold,
-    kept_share,
     least_error_clip,
     quantize,
     quantize_bias,
@@ -41,6 +39,7 @@ from spikegraph.export.quantize import (
     shared_scale,
     weight_scale,
 )
+from spikegraph.export.time_constants import decay_constant, kept_share
 from spikegraph.hwsim.program import compile_program
 from spikegraph.hwsim.reference import run_reference
 
