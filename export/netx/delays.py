@@ -11,6 +11,7 @@ from spikegraph.export.errors import GraphError, Problem
 from spikegraph.export.graph import Conv2d, Dense, Projection, Sparse
 
 _MAX_WEIGHTS = 1 << 28  # of all parts together
+_MOST_DELAYS = 1024  # one projection each
 
 
 def with_delays(name: str, p: Projection, source: Shape, of_source: Array, of_target: Array) -> dict[str, Projection]:
@@ -28,7 +29,12 @@ def with_delays(name: str, p: Projection, source: Shape, of_source: Array, of_ta
     of_target : ndarray of int
         (), or one for each target neuron (Dense only).
     """
-    total = [int(d) for d in np.unique(np.add.outer(np.unique(of_source), np.unique(of_target)))]
+    leaving, arriving = np.unique(of_source), np.unique(of_target)
+    few = max(len(leaving), len(arriving)) <= _MOST_DELAYS  # else their sums would be too many to write down
+    total = [int(d) for d in np.unique(np.add.outer(leaving, arriving))] if few else []
+    if not few or len(total) > _MOST_DELAYS:
+        what = f"has too many different delays ({len(leaving)} of sources, {len(arriving)} of targets)"
+        raise GraphError([Problem(where=name, what=what, remedy=f"use at most {_MOST_DELAYS}")])
     if len(total) == 1:
         return {name: replace(p, delay_steps=total[0])}
     parts: dict[str, Projection] = {}

@@ -57,7 +57,10 @@ def merged(parts: Mapping[str, Projection], source: Shape, target: Shape, *, fro
             return _convolutions({n: p for n, p in parts.items() if isinstance(p, Conv2d)}, source[0])
     n_source, n_target = prod(source), prod(target)
     where = f"projection {', '.join(parts)}"
-    if n_source * n_target > _MOST_PAIRS or any(isinstance(p, (Conv2d, SumPool2d)) for p in parts.values()):
+    if n_source * n_target > _MOST_PAIRS:
+        what = f"would be a matrix of {n_source * n_target} weights, the limit is {_MOST_PAIRS}"
+        raise GraphError([Problem(where=where, what=what, remedy=_REMEDY)])
+    if any(isinstance(p, (Conv2d, SumPool2d)) for p in parts.values()):
         what = (
             f"{len(parts)} of kinds {', '.join(sorted({p.kind for p in parts.values()}))} are no layer of a .net file"
         )

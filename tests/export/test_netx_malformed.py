@@ -138,6 +138,10 @@ BAD: dict[str, tuple[list[dict[str, Any]], str]] = {
     "a matrix of the wrong rows": (instead(5, weight=np.ones((5, 6))), r"has shape \(5, 6\)"),
     "a loop of the wrong shape": (instead(4, weight_rec=np.ones((6, 5))), "weight_rec: has shape"),
     "delays without end": (instead(4, delay=[0, 0, 0, 0, 0, 5000]), "delay_steps = 5000"),
+    "a delay for each of many neurons": (
+        [{"type": "input", "shape": [1]}, dense(1, 1025, delay=np.arange(1025)), dense(1025, 1)],
+        r"too many different delays \(1025 of sources, 1 of targets\); use at most 1024",
+    ),
     "a pause of no step": (instead(5, neuron={**CUBA, "refDelay": 0}), "refractory_steps = 0"),
     "decays beyond 12 bits": (instead(5, neuron={**CUBA, "vDecay": 4097}), "decay_v = 4097"),
     "another layer's decays": (instead(5, neuron={**CUBA, "vDecay": [1, 2, 3]}), "vDecay: holds 3 numbers"),
