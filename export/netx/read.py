@@ -67,7 +67,7 @@ def load_netx(path: Path, assumed: Assumptions) -> tuple[Graph | FloatGraph, Los
     network = _Network(assumed)
     for i, layer in enumerate(_layers(file)):
         network.add(i, layer)
-    rest = replace(assumed, max_value=None, input_range=None if network.coding else assumed.input_range)
+    rest = replace(assumed, max_value=None, input_range=None if network.has_input_neurons else assumed.input_range)
     graph, changed = as_asked(network.graph(path, _n_steps(file, path, assumed)), rest)
     require_legal(graph)
     losses = [*network.losses, *_unknown(file, "graph", {"layer", "simulation"}), *changed]
@@ -129,6 +129,7 @@ class _Network:
     spikes: bool = True
     reads_v: bool = False
     coding: InputCoding | None = None
+    has_input_neurons: bool = False
     classes: int = 0
 
     def add(self, i: int, layer: Members) -> None:
@@ -189,6 +190,7 @@ class _Network:
                 raise layer.refusal("neuron", "is missing, beside a weight or bias", "export the network again")
             self.inputs[INPUT] = _input(shape, largest)
             return
+        self.has_input_neurons = True
         weight = layer.integer("weight", INPUT_WEIGHT)
         steps, offset = spread(weight, self.assumed.input_range)
         one = max(abs(steps), 1)  # what stands for x = 1

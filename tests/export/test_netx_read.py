@@ -319,6 +319,12 @@ def test_a_range_that_makes_no_integers_is_refused(tmp_path: Path, given: tuple[
         read(write_net(tmp_path / "a.net", layers), Assumptions(input_range=given))
 
 
+def test_a_range_beside_a_narrower_input_has_no_code(tmp_path: Path) -> None:
+    layers = [{"type": "input", "shape": [5], "weight": [76.0], "neuron": CUBA}, dense(5, 3)]
+    graph, _ = read(write_net(tmp_path / "a.net", layers), Assumptions(input_range=(-1, 1), max_value=10))
+    assert (graph.inputs["input"].max_value, graph.coding) == (10, None)
+
+
 def test_a_range_is_of_inputs_with_neurons(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="whose input has neurons"):
         read(write_net(tmp_path / "a.net", [HEAD, dense(4, 3)]), Assumptions(input_range=(-1, 1)))
