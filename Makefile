@@ -9,7 +9,7 @@ PEERS_ENVS := .peers-envs
 
 SANAFE := .venv-sanafe
 
-.PHONY: setup demo test test-slow conformance lint bench bench-envs check-sanafe check-sanafe-table peers-envs check-peers check-lava-dl clean
+.PHONY: setup demo test test-slow conformance lint bench bench-envs check-sanafe check-sanafe-table peers-envs check-peers peers-table check-lava-dl clean
 
 setup: $(READY)
 

@@ -40,6 +40,10 @@ def as_asked(graph: Graph | FloatGraph, asked: Assumptions) -> tuple[Graph | Flo
             what = f"is {asked.reset!r}, which is of .nir files"
             raise OptionError("--reset", what, f"use one of {', '.join(RESETS)}")
         for name, population in graph.populations.items():
+            loop = _reset_loop(graph, name)
+            if population.reset == "none" and loop:
+                what = f"is {asked.reset}, but {name} is reset by a projection onto itself, {loop}"
+                raise OptionError("--reset", what, "say --reset where the original .nir is read")
             if population.reset != asked.reset:
                 what = f"{asked.reset}, in place of {population.reset}"
                 losses.append(Loss(node=f"population {name}", attribute="reset", effect="approximated", what=what))
@@ -53,6 +57,18 @@ def as_asked(graph: Graph | FloatGraph, asked: Assumptions) -> tuple[Graph | Flo
         graph, cut = _narrowed(graph, asked.max_value)
         losses += cut
     return graph, losses
+
+
+def _reset_loop(graph: Graph | FloatGraph, name: str) -> str | None:
+    """Return the projection by which each neuron takes its threshold off one step late, as snnTorch does; or None."""
+    return next(
+        (
+            loop
+            for loop, p in graph.into(name).items()
+            if p.source == name and p.kind == "OneToOne" and p.delay_steps == 1 and (p.weight < 0).all()
+        ),
+        None,
+    )
 
 
 def _narrowed(graph: Graph | FloatGraph, max_value: int) -> tuple[Graph | FloatGraph, list[Loss]]:

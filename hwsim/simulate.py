@@ -63,7 +63,11 @@ def rasters_of(graph: Graph | FloatGraph, x: Samples, index: Array) -> dict[str,
 def _coded_input(graph: Graph | FloatGraph) -> tuple[InputCoding, str]:
     if graph.coding is None or len(graph.inputs) != 1:
         what = f"has {'no coding' if graph.coding is None else f'{len(graph.inputs)} inputs'}"
-        problem = Problem(where="graph", what=what, remedy="run it on rasters of its inputs from Python instead")
+        problem = Problem(
+            where="graph",
+            what=what,
+            remedy="say how data become its spikes: spikegraph convert --coding; or run it on rasters from Python",
+        )
         raise GraphError([problem])
     return graph.coding, next(iter(graph.inputs))
 

@@ -66,7 +66,9 @@ def graph_of_tree(tree: Mapping[str, Any], name: str, assumed: Assumptions) -> t
     if own is not None:  # it says itself what other files leave open
         graph, losses = as_asked(own, replace(assumed, convention=None, dt=None))
         require_legal(graph)
-        return graph, LossReport(step=f"read {name}", facts=(told,), losses=losses)
+        unused = [option for option in ("convention", "dt") if getattr(assumed, option) is not None]
+        facts = (told, *(f"--{option} is not used: the file says it itself" for option in unused))
+        return graph, LossReport(step=f"read {name}", facts=facts, losses=losses)
     nir.facts += [told] if told else []
     written = steps_in(nir.metadata)
     if written is not None:

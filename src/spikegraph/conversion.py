@@ -76,7 +76,7 @@ def convert(
     assumed: Assumptions | None = None,
     calibrate: str | None = None,
     data_dir: str | Path | None = None,
-    samples: int = CALIBRATION_SAMPLES,
+    samples: int | None = None,
     coding: InputCoding | None = None,
     readout: Literal["count", "membrane", "first_spike"] | None = None,
     strict: bool = False,
@@ -99,8 +99,8 @@ def convert(
         accuracy is to be told on.
     data_dir : path, optional
         Folder (or archive) of the data set's files.
-    samples : int
-        As many are calibrated on, the first.
+    samples : int, optional
+        As many are calibrated on, the first; `CALIBRATION_SAMPLES` unless said.
     coding : InputCoding, optional
         How data become spikes, in place of what the file says.
     readout : optional
@@ -120,6 +120,11 @@ def convert(
     require_place_for(out, "graph", "float-graph", not_of=[path])
     if chip is None and weight_bits is not None:
         raise OptionError("--weight-bits", "is of the chip generic, and none is named", "add --chip generic")
+    for option, given in (("--samples", samples), ("--data-dir", data_dir)):
+        if given is not None and calibrate is None:
+            raise OptionError(
+                option, "is for calibration, and no data is named", "add --calibrate, such as mnist:train"
+            )
     profile = load_chip(chip, weight_bits=weight_bits) if chip else None
     progress(f"read {path}", 0, 1)
     terms = assumed or Assumptions()
@@ -137,7 +142,7 @@ def convert(
         if calibrate is None:
             graph, quantized = quantize(graph, profile)
         else:
-            split = load_split(calibrate, data_dir, samples)
+            split = load_split(calibrate, data_dir, CALIBRATION_SAMPLES if samples is None else samples)
             graph, calibration = _calibrated(graph, profile, split, progress)
             quantized = calibration.quantization
     elif profile is not None:
@@ -201,6 +206,6 @@ def _decided(graph: AnyGraph, coding: InputCoding | None, readout: str | None) -
         ((name, output),) = graph.outputs.items()
         kind = readout or ("membrane" if output.variable == "v" else "count")
         graph = replace(graph, readout=Readout(kind=kind, output=name))  # type: ignore[arg-type]
-        if readout is None:
-            facts.append(f"readout: {kind} of {name}, as nothing else is said (--readout)")
+        why = "as nothing else is said (--readout)" if readout is None else "as asked for"
+        facts.append(f"readout: {kind} of {name}, {why}")
     return graph, facts

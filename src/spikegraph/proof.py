@@ -217,7 +217,7 @@ class _Trained:
         from spikegraph.trainer.loop import CHECKPOINT, load_run
 
         if "checkpoint_sha256" not in graph.provenance:
-            what = "the graph was not exported from a training run: it was joined, or written by hand"
+            what = "the graph was not exported from a training run: it was converted, joined, or written by hand"
             raise OptionError(f"--against {name}", what, "compare with other places")
         folder = Path(run or str(graph.provenance.get("run", "")))
         if not (folder / CHECKPOINT).is_file():

@@ -17,7 +17,7 @@ from spikegraph.conversion import convert, diff
 from spikegraph.destination import require_place_for
 from spikegraph.export import formats
 from spikegraph.export.bounds import bounds
-from spikegraph.export.check import problems
+from spikegraph.export.check import problems, require_legal
 from spikegraph.export.chips import load_chip
 from spikegraph.export.errors import GraphError, OptionError
 from spikegraph.export.formats import AnyGraph, load, load_integer
@@ -328,6 +328,7 @@ def accuracy(
     graph = load(path)
     if n_steps is not None:
         graph = replace(graph, n_steps=n_steps)
+    require_legal(graph)
     split = load_split(data, data_dir, samples)
     progress(f"simulate {split.name}", 0, len(split))
 
@@ -347,9 +348,8 @@ def _placed(graph: Graph, chip: str) -> Placement:
         if quantized_for in (None, chip):
             raise
         what = f"the graph is quantized for {quantized_for}, and is not legal on {chip} ({error.problems[0]})"
-        raise OptionError(
-            f"--chip {chip}", what, f"export it for {chip}: spikegraph export RUN --chip {chip}"
-        ) from error
+        made = "convert FLOATS OUT" if "converted_from" in graph.provenance else "export RUN"
+        raise OptionError(f"--chip {chip}", what, f"export it for {chip}: spikegraph {made} --chip {chip}") from error
 
 
 def cost(path: str | Path, profile: str | Path) -> Cost:
@@ -401,6 +401,7 @@ def encode(
     suffix = Path(out).suffix.lower()
     if suffix not in WRITERS:
         raise OptionError(str(out), f"has the suffix {suffix!r}", f"use one of {', '.join(WRITERS)}")
+    require_place_for(out, "file of spikes", not_of=[path])
     graph, split = load_integer(path), load_split(data, data_dir, samples)
     n_values = len(split) * graph.n_steps * sum(node.n for node in graph.inputs.values())
     if n_values > MOST_VALUES:

@@ -17,6 +17,7 @@ from spikegraph.export.assumptions import AssumedReset, Assumptions
 from spikegraph.export.coding import CodingKind, InputCoding, ReadoutKind
 from spikegraph.export.errors import OptionError
 from spikegraph.export.formats import FORMATS
+from spikegraph.export.nir.conventions import CONVENTIONS
 
 _ASSUMED = ("input_range", "dt", "convention", "reset", "n_steps", "max_value")
 
@@ -41,10 +42,14 @@ def assumptions(command: Callable[..., Any]) -> Callable[..., Any]:
             callback=_two_numbers,
             help="What 0 and 1 of the data were in training, such as -1,1; for .net files whose input has neurons.",
         ),
-        click.option("--max-value", type=int, help="The largest integer that an input spike carries; 1: binary."),
+        click.option(
+            "--max-value",
+            type=click.IntRange(min=1),
+            help="The largest integer that an input spike carries; 1: binary.",
+        ),
         click.option("--n-steps", type=int, help="Length of a sample in steps."),
         click.option("--reset", type=click.Choice(get_args(AssumedReset)), help="What a spike does to the potential."),
-        click.option("--convention", help="Whose steps of continuous time: snntorch, norse, … (docs/nir.md)."),
+        click.option("--convention", help=f"Whose steps of continuous time: {', '.join(CONVENTIONS)} (docs/nir.md)."),
         click.option("--dt", type=float, help="Seconds per step, where the file does not say."),
     ):
         command = option(command)
@@ -58,9 +63,7 @@ def assumptions(command: Callable[..., Any]) -> Callable[..., Any]:
 @weight_bits
 @assumptions
 @click.option("--calibrate", metavar="DATA", help="Keep the spikes on this data, such as mnist:train.")
-@click.option(
-    "--samples", type=int, default=CALIBRATION_SAMPLES, show_default=True, help="How many to calibrate on, the first."
-)
+@click.option("--samples", type=int, help=f"How many to calibrate on, the first; {CALIBRATION_SAMPLES} unless said.")
 @data_dir
 @click.option("--coding", type=click.Choice(get_args(CodingKind)), help="How data become input spikes.")
 @click.option("--step-us", type=int, default=0, help="With --coding events: length of a step in µs.")
@@ -74,8 +77,9 @@ def convert(source: Path, out: Path, coding: Any, step_us: int, seed: int, as_js
     code = None
     if coding is not None:
         code = InputCoding(kind=coding, seed=seed, max_value=assumed.max_value or 1, step_us=step_us)
-    elif step_us or seed:
-        raise OptionError("--step-us, --seed", "are of a code, and none is named", "add --coding")
+    for option, given, of in (("--step-us", step_us, "events"), ("--seed", seed, "rate")):
+        if given and coding != of:
+            raise OptionError(option, f"is of the code {of}", f"add --coding {of}, or leave it out")
     with showing_progress() as progress:
         done = stages.convert(source, out, assumed=assumed, coding=code, progress=progress, **options)
     if as_json:
@@ -99,7 +103,7 @@ def _print_conversion(out: Path, done: Conversion) -> None:
     if done.written:
         click.echo(f"{out}: written")
     else:
-        click.echo(f"{out}: nothing written, because something would be lost, and --strict was said")
+        click.echo(f"{out}: nothing written, because something is lost (effect not none), and --strict was said")
 
 
 @click.command()

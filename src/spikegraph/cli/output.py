@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-TERMINAL = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
-MESSAGES = Console(stderr=True, highlight=False, soft_wrap=True)
+TERMINAL = Console(highlight=False, emoji=False, markup=False, width=None if sys.stdout.isatty() else 160)
+MESSAGES = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 PROCESS = int(os.environ.get("RANK", 0))  # torchrun numbers the processes that train together
 PATH = click.Path(path_type=Path)
 _LOG_EVERY_S = 10
