@@ -12,10 +12,10 @@ from scipy.sparse import coo_array
 
 from spikegraph.export.connectivity import Array, Connectivity, Shape, per_neuron
 from spikegraph.export.float_graph import FloatGraph
+from spikegraph.export.formats import AnyGraph
 from spikegraph.export.graph import Graph, Population
 from spikegraph.export.order import topological_order, zero_delay_loop
 
-AnyGraph = Graph | FloatGraph
 GROUPS = {"inputs": "input", "populations": "population", "projections": "projection", "outputs": "output"}
 MOST_SYNAPSES = 1 << 26  # of two projections of different kinds that are compared synapse by synapse
 
