@@ -20,7 +20,6 @@ from spikegraph.export.nir.layers import LINEAR, Layer, graph_shape, layer_of, s
 from spikegraph.export.nir.maps import LinearMap, compose, identity, masked, reduced, scaled
 from spikegraph.export.nir.neurons import FIRING, SILENT, Neurons
 from spikegraph.export.nir.nodes import NirGraph, NirNode
-from spikegraph.export.nir.windows import require_few
 
 _MOST_WAYS = 1024  # between one population and all that drive it
 _MOST_WEIGHTS = 1 << 28  # that are multiplied along all ways of a file together
@@ -129,7 +128,11 @@ class Wiring:
         """Refuse a file that multiplies its weights along so many ways that they do not fit into memory."""
         if made.op.weight is not of.op.weight:
             self._n_weights += made.op.weight.size
-        require_few(self._n_weights, made.where, _MOST_WEIGHTS)
+        if self._n_weights > _MOST_WEIGHTS:
+            what = (
+                f"is on so many ways that {self._n_weights} weights would be multiplied, the limit is {_MOST_WEIGHTS}"
+            )
+            raise FileFormatError(made.where, what, "put neurons between branches and what they lead to")
 
     def _given(self, name: str) -> Shape:
         return graph_shape(self.shapes[name], self.graph.nodes[name].where)

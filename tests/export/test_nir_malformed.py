@@ -421,7 +421,7 @@ def test_a_matrix_that_is_multiplied_along_many_ways_is_refused(monkeypatch: pyt
     graph, _ = graph_of_tree(made, "net.nir", NOTHING_ASSUMED)
     assert len(graph.projections) == 4
     monkeypatch.setattr("spikegraph.export.nir.wiring._MOST_WEIGHTS", 60)
-    with pytest.raises(FileFormatError, match="synapses, the limit is 60"):
+    with pytest.raises(FileFormatError, match="weights would be multiplied, the limit is 60"):
         graph_of_tree(made, "net.nir", NOTHING_ASSUMED)
 
 
