@@ -9,11 +9,13 @@ from pathlib import Path
 
 from spikegraph.export.assumptions import NOTHING_ASSUMED, Assumptions
 from spikegraph.export.container import container_kind
+from spikegraph.export.container.trust import opened
 from spikegraph.export.demands import as_asked
 from spikegraph.export.errors import FileFormatError, OptionError
 from spikegraph.export.float_graph import FloatGraph
 from spikegraph.export.graph import Graph
 from spikegraph.export.hdf5 import load_graph, save_graph
+from spikegraph.export.log import LOG
 from spikegraph.export.loss import LossReport
 
 AnyGraph = Graph | FloatGraph
@@ -63,12 +65,32 @@ def _load_nir(path: Path, assumed: Assumptions) -> tuple[AnyGraph, LossReport]:
     return load_nir(path, assumed)
 
 
-OWN = ".h5"
+OWN, OWN_MARK = ".h5", b"spikegraph"
 FORMATS = {
     OWN: Format(save=_save_hdf5, load=_load_hdf5),
     ".net": Format(save=_save_netx, load=_load_netx, analogue=True),
     ".nir": Format(save=_save_nir, load=_load_nir, continuous=True),
 }
+
+
+def looks_like(path: str | os.PathLike[str]) -> str | None:
+    """Return the suffix that belongs to what is in a file; None if no format knows it."""
+    try:
+        with opened(path) as file:
+            if file.attrs.get("format") == OWN_MARK:
+                return OWN
+            return next((suffix for suffix, group in {".nir": "node", ".net": "layer"}.items() if group in file), None)
+    except FileFormatError:
+        return None
+
+
+def made_here(path: str | os.PathLike[str]) -> bool:
+    """Tell whether spikegraph wrote a graph file of another format."""
+    try:
+        with opened(path) as file:
+            return "node/metadata/spikegraph" in file or file.attrs.get("made_by") == "spikegraph"
+    except FileFormatError:
+        return False
 
 
 def save(graph: AnyGraph, path: str | os.PathLike[str], assumed: Assumptions = NOTHING_ASSUMED) -> LossReport:
@@ -78,12 +100,29 @@ def save(graph: AnyGraph, path: str | os.PathLike[str], assumed: Assumptions = N
 
 def read(path: str | os.PathLike[str], assumed: Assumptions = NOTHING_ASSUMED) -> tuple[AnyGraph, LossReport]:
     """Read a graph in the format that the suffix names, and what was lost; raises `OptionError` for another suffix."""
-    return _format(path).load(Path(path), assumed)
+    own = _format(path)
+    try:
+        return own.load(Path(path), assumed)
+    except FileFormatError:
+        suffix = looks_like(path)
+        if suffix is None or FORMATS[suffix] is own:
+            raise
+        what = f"is a {suffix} file by what is in it"
+        raise FileFormatError(str(path), what, f"give it a name that ends in {suffix}") from None
 
 
 def load(path: str | os.PathLike[str], assumed: Assumptions = NOTHING_ASSUMED) -> AnyGraph:
-    """Read a graph in the format that the suffix names; raises `OptionError` for another suffix."""
-    return read(path, assumed)[0]
+    """Read a graph in the format that the suffix names; raises `OptionError` for another suffix.
+
+    What was assumed and lost goes to the log, so that it is told by whoever reads a file.
+    """
+    graph, report = read(path, assumed)
+    for fact in report.facts:
+        LOG.warning("%s: %s", report.step, fact)
+    lost = sum(loss.effect != "none" for loss in report.losses)
+    if lost:
+        LOG.warning("%s: %d attributes are approximated or dropped; spikegraph convert lists them", report.step, lost)
+    return graph
 
 
 def load_integer(path: str | os.PathLike[str]) -> Graph:
@@ -99,7 +138,7 @@ def is_float(path: str | os.PathLike[str]) -> bool:
     """Tell whether a file holds a float graph; raises as `load` does."""
     if Path(path).suffix.lower() == OWN:
         return container_kind(path) == "float-graph"
-    return isinstance(load(path), FloatGraph)
+    return isinstance(read(path)[0], FloatGraph)
 
 
 def is_continuous(path: str | os.PathLike[str]) -> bool:

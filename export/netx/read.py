@@ -196,8 +196,12 @@ class _Network:
         one = max(abs(steps), 1)  # what stands for x = 1
         largest = one if largest is None else largest
         self.inputs[INPUT] = Input(shape=shape, min_value=-largest, max_value=largest)
-        self.coding = InputCoding(kind="direct", max_value=one) if one <= largest else None
-        self.facts.append(f"layer 0: x becomes the integer round({one} · x), in every step: direct coding")
+        if one <= largest:
+            self.coding = InputCoding(kind="direct", max_value=one)
+            self.facts.append(f"layer 0: x becomes the integer round({one} · x), in every step: direct coding")
+        else:
+            what = f"{largest}, in place of {one}: a spike carries no more, and so the file's direct code is left out"
+            self.losses.append(Loss(node=f"input {INPUT}", attribute="max_value", effect="approximated", what=what))
         self._neurons(i, layer, shape)
         if self.assumed.input_range is None:
             self.facts.append("layer 0: x is 0…1 as the data have it; if it was trained on others, say --input-range")

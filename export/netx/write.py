@@ -281,3 +281,4 @@ def _write(path: Path, layers: list[Layer], n_steps: int) -> None:
         for i, layer in enumerate(layers):
             layer.write(file.create_group(f"layer/{i}"))
         file["simulation/Ts"], file["simulation/tSample"] = 1, n_steps
+        file.attrs["made_by"] = "spikegraph"

@@ -7,11 +7,16 @@ from pathlib import Path
 
 from spikegraph.export.container import container_kind
 from spikegraph.export.errors import FileFormatError, OptionError
-from spikegraph.export.formats import FORMATS, OWN
+from spikegraph.export.formats import made_here
+
+OTHERS = "something that spikegraph did not write"
 
 
 def require_place_for(out: str | Path | None, *kinds: str, not_of: Sequence[str | Path] = ()) -> None:
-    """Refuse, before any work, a file without a folder, or that would replace another kind, or one of `not_of`."""
+    """Refuse, before any work, a file without a folder, or that would replace another kind, or one of `not_of`.
+
+    `kinds` are what spikegraph's own files may be that are replaced; without any, files of others may be.
+    """
     if out is None:
         return
     path = Path(out)
@@ -19,12 +24,13 @@ def require_place_for(out: str | Path | None, *kinds: str, not_of: Sequence[str 
         raise OptionError(str(out), "is what is read, and would be replaced", "name another file")
     if not path.parent.is_dir():
         raise OptionError(str(out), f"there is no folder {path.parent}", "make the folder, or name another file")
-    if not path.is_file() or path.stat().st_size == 0 or path.suffix.lower() in FORMATS.keys() - {OWN}:
-        return  # files of other formats do not say what they are: they are replaced
+    if not path.is_file() or path.stat().st_size == 0:
+        return
     try:
         found = container_kind(path)
     except FileFormatError:
-        found = "something that spikegraph did not write"
-    if found not in kinds:
-        what = f"is {found if ' ' in found else f'a {found}'}, and would be replaced by a {kinds[0]}"
+        found = "graph" if made_here(path) else OTHERS
+    if found not in (kinds or [OTHERS]):
+        by = f" by a {kinds[0]}" if kinds else ""
+        what = f"is {found if ' ' in found else f'a {found}'}, and would be replaced{by}"
         raise OptionError(str(out), what, "name another file, or delete it")

@@ -401,7 +401,7 @@ def encode(
     suffix = Path(out).suffix.lower()
     if suffix not in WRITERS:
         raise OptionError(str(out), f"has the suffix {suffix!r}", f"use one of {', '.join(WRITERS)}")
-    require_place_for(out, "file of spikes", not_of=[path])
+    require_place_for(out, not_of=[path])
     graph, split = load_integer(path), load_split(data, data_dir, samples)
     n_values = len(split) * graph.n_steps * sum(node.n for node in graph.inputs.values())
     if n_values > MOST_VALUES:

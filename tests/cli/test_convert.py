@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import h5py
 import nir
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from net_files import CUBA, dense, write_net
 from spikegraph.export import formats
 from spikegraph.export.assumptions import Assumptions
 from spikegraph.export.coding import InputCoding, Readout
-from spikegraph.export.float_graph import FloatDense, FloatGraph, FloatPopulation
+from spikegraph.export.float_graph import FloatDense, FloatGraph, FloatOneToOne, FloatPopulation
 from spikegraph.export.graph import Input, Output
 from spikegraph.export.loss import Effect, Loss, LossReport
 
@@ -136,6 +137,7 @@ def test_strict_writes_nothing_that_lost_something(
     assert result.exit_code == (0 if kept else 1)
     assert ("nothing written" in result.stdout) == (not kept)
     assert sorted(file.name for file in tmp_path.iterdir()) == (["a.lossy"] if kept else []) + ["floats.h5"]
+    out.unlink(missing_ok=True)
     assert call("convert", floats, out).exit_code == 0
     assert out.read_text() == "whole"
 
@@ -148,12 +150,12 @@ def test_strict_writes_nothing_that_lost_something(
         (["{floats}", "{floats}"], "is what is read, and would be replaced"),
         (["{tmp}/none.h5", "{tmp}/a.h5"], "does not exist"),
         (["{floats}", "{tmp}/a.h5", "--chip", "loihi9"], "is not known"),
-        (["{floats}", "{tmp}/a.h5", "--seed", "3"], "are of a code, and none is named; add --coding"),
+        (["{floats}", "{tmp}/a.h5", "--seed", "3"], "--seed: is of the code rate; add --coding rate"),
         (["{floats}", "{tmp}/run.h5"], "would be replaced"),
         (["{floats}", "{tmp}/a.h5", "--dt", "0.5"], "--dt: is 0.5 s, and the file says 0.001 s; leave it out"),
         (["{floats}", "{tmp}/a.h5", "--convention", "norse"], "--convention: is of .nir files"),
         (["{floats}", "{tmp}/a.h5", "--weight-bits", "4"], "--weight-bits: is of the chip generic, and none is named"),
-        (["{floats}", "{tmp}/a.h5", "--max-value", "-3"], "min_value = 0 exceeds max_value = -3"),
+        (["{floats}", "{tmp}/a.h5", "--max-value", "-3"], "-3 is not in the range x>=1"),
         (["{floats}", "{tmp}/a.h5", "--reset", "zero-at-once"], "use one of zero, subtract, none"),
     ],
 )
@@ -230,6 +232,70 @@ def test_float_graphs_are_inspected_and_their_accuracy_is_told(floats: Path, tmp
     assert 0 <= found["accuracy"] <= 1
     assert "--chip: is of integer graphs" in refused("simulate", coded, "--data", "digits:test", "--chip", "loihi1")
     assert "quantize it first: spikegraph convert" in refused("check", coded)
+
+
+def test_files_of_others_are_not_replaced(floats: Path, tmp_path: Path) -> None:
+    net, theirs = tmp_path / "net.h5", tmp_path / "theirs.nir"
+    assert call("convert", floats, net, "--chip", "loihi1", "--coding", "rate").exit_code == 0
+    with h5py.File(theirs, "w") as file:
+        file["node/type"] = "NIRGraph"
+    before = theirs.read_bytes()
+    assert "something that spikegraph did not write" in refused("convert", net, theirs).replace("\n", " ")
+    assert theirs.read_bytes() == before
+    for suffix in ("nir", "net"):
+        for _ in range(2):  # what is ours is replaced
+            assert call("convert", net, tmp_path / f"ours.{suffix}").exit_code == 0
+    encode = ("encode", net, "--data", "digits:test", "--samples", 2, "-o")
+    assert "is what is read, and would be replaced" in refused(*encode, net)
+    other = tmp_path / "other.h5"
+    other.write_bytes(net.read_bytes())
+    assert "is a graph, and would be replaced" in refused(*encode, other)
+    for _ in range(2):
+        assert call(*encode, tmp_path / "in.txt").exit_code == 0
+
+
+def test_a_file_with_the_wrong_suffix_is_known_by_what_is_in_it(floats: Path, tmp_path: Path) -> None:
+    net = tmp_path / "net.h5"
+    assert call("convert", floats, net, "--chip", "loihi1").exit_code == 0
+    assert call("convert", net, tmp_path / "a.nir").exit_code == 0
+    assert call("convert", net, tmp_path / "a.net").exit_code == 0
+    for source, suffix in ((net, "nir"), (net, "net"), (tmp_path / "a.nir", "h5"), (tmp_path / "a.net", "nir")):
+        wrong = tmp_path / f"wrong.{suffix}"
+        wrong.write_bytes(source.read_bytes())
+        said = refused("convert", wrong, tmp_path / "b.h5")
+        assert f"is a {source.suffix} file by what is in it; give it a name that ends in {source.suffix}" in said
+
+
+def test_a_reset_that_is_a_projection_is_not_set_to_zero_twice(floats: Path, tmp_path: Path) -> None:
+    graph = float_graph()
+    late = replace(graph.populations["hidden"], reset="none")
+    back = FloatOneToOne(source="hidden", target="hidden", weight=np.array(-1.0), delay_steps=1)
+    looped = replace(
+        graph,
+        populations={**graph.populations, "hidden": late},
+        projections={**graph.projections, "hidden_reset": back},
+    )
+    formats.save(looped, tmp_path / "late.h5")
+    said = refused("convert", tmp_path / "late.h5", tmp_path / "b.h5", "--reset", "zero").replace("\n", " ")
+    assert (
+        "hidden is reset by a projection onto itself, hidden_reset; say --reset where the original .nir is read" in said
+    )
+
+
+def test_whoever_reads_a_file_is_told_what_was_assumed(tmp_path: Path) -> None:
+    neuron = {**CUBA, "vThMant": 20}
+    layers = [{"type": "input", "shape": [64], "weight": [76.0], "neuron": neuron}, dense(64, 10)]
+    path = write_net(tmp_path / "a.net", layers)
+    for arguments in (["inspect", path], ["simulate", path, "--data", "digits:test", "--samples", 2]):
+        said = call(*arguments).stderr
+        assert said.count("note: read a.net: layer 0: x is 0…1 as the data have it") == 1
+
+
+@pytest.mark.parametrize("steps", [-1, 0])
+def test_a_window_of_no_steps_is_refused(floats: Path, tmp_path: Path, steps: int) -> None:
+    coded = tmp_path / "coded.h5"
+    assert call("convert", floats, coded, "--coding", "rate").exit_code == 0
+    assert "n_steps" in refused("simulate", coded, "--data", "digits:test", "--steps", steps)
 
 
 @pytest.mark.parametrize("command", ["join", "check"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import weakref
@@ -14,6 +15,7 @@ import click
 
 from spikegraph.cli.output import MESSAGES, PROCESS
 from spikegraph.export.errors import SpikegraphError
+from spikegraph.export.log import LOG
 
 _EXTRAS = {
     "elephant": "distances",
@@ -44,6 +46,14 @@ def _interrupt(_: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
 
+class _Notes(logging.Handler):
+    """What the log says, on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        MESSAGES.print(f"note: {record.getMessage()}", markup=False)
+
+
 class Commands(click.Group):
     """Commands, imported when they are called; an error that the user can mend becomes one message, exit code 2.
 
@@ -72,6 +82,8 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         # A scheduler stops a job with SIGTERM: leave by the way that cleans up, as after Ctrl-C.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        notes = _Notes()
+        LOG.addHandler(notes)
         before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGALRM)}
         try:
             return super().invoke(ctx)
@@ -92,5 +104,6 @@ class Commands(click.Group):
             MESSAGES.print("spikegraph: stopped")
             sys.exit(130)
         finally:
+            LOG.removeHandler(notes)
             for number, handler in before.items():
                 signal.signal(number, handler)
