@@ -12,13 +12,6 @@ from pathlib import Path
 from spikegraph.export.errors import FileFormatError, TargetError
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write text to a temporary name in the same folder, then rename."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Hand out a temporary name beside a file; when all is written, and on the disk, it gets its own.
@@ -44,6 +37,12 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write text to a file that is whole or absent; raises as `whole_file`."""
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 @contextmanager
