@@ -42,7 +42,7 @@ typedef struct {
 typedef void (*update_function)(const sg_population *, cells *, int64_t, int64_t, tally *);
 
 typedef struct {
-  void (*add_events)(const sg_projection *, const events *, void *, int64_t, uint8_t *, int64_t);
+  int64_t (*add_events)(const sg_projection *, const events *, void *, int64_t, uint8_t *, int64_t);
   void (*append_input)(events *, const uint8_t *, int64_t, int64_t);
   void (*append_fired)(events *, const uint64_t *, int64_t, int64_t);
   const update_function (*updates)[8];
@@ -66,6 +66,17 @@ typedef struct {
 #else
 #define LOOKUPS __attribute__((optimize("no-tree-vectorize")))
 #endif
+
+LOOKUPS static int64_t summed(const events *e, const int32_t *each, int64_t alike) {
+  if (!each) return e->n * alike;
+  int64_t even = 0, odd = 0; /* apart, so that additions need not wait for each other */
+  int64_t k = 0;
+  for (; k + 2 <= e->n; k += 2) {
+    even += each[e->index[k]];
+    odd += each[e->index[k + 1]];
+  }
+  return even + odd + (k < e->n ? each[e->index[k]] : 0);
+}
 
 #define LEVEL(name) name##_baseline
 #define TARGET
@@ -270,17 +281,6 @@ static int read_input(const sg_plan *plan, const level *f, const sg_source *s, e
   return read_raster(f, s, e, offset);
 }
 
-LOOKUPS static int64_t summed(const events *e, const int32_t *each, int64_t alike) {
-  if (!each) return e->n * alike;
-  int64_t even = 0, odd = 0; /* apart, so that additions need not wait for each other */
-  int64_t k = 0;
-  for (; k + 2 <= e->n; k += 2) {
-    even += each[e->index[k]];
-    odd += each[e->index[k + 1]];
-  }
-  return even + odd + (k < e->n ? each[e->index[k]] : 0);
-}
-
 /* What spikes add to counts that are finer than a node's. */
 static void tally_spikes(const events *e, const int64_t *ptr, const int32_t *pairs, int64_t n_steps, int64_t *counts) {
   if (!ptr) return;
@@ -337,9 +337,8 @@ static int step_population(const sg_plan *plan, workspace *w, const level *f, in
     const events *in = spikes_of(plan, w, q->source, arrives);
     if (!in->n) continue;
     COUNT(q->sops_slot) = summed(in, q->fan_out, q->fan_out_each);
-    COUNT(q->effective_slot) = summed(in, q->effective, q->effective_each);
     tally_spikes(in, q->tally_ptr, q->tally, plan->n_steps, counts + step);
-    f->add_events(q, in, c->sums, p->sum_bytes, c->awake, n_rows);
+    COUNT(q->effective_slot) = f->add_events(q, in, c->sums, p->sum_bytes, c->awake, n_rows);
     /* Each projection is shifted by its own exponent. */
     if (p->general) f->fold(c->sums, p->sum_bytes, q->exponent, (p->n + 31) / 32 * 32, c->x);
   }

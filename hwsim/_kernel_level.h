@@ -42,26 +42,31 @@ TARGET SG_INLINE void LEVEL(add_partial)(const LEVEL(wide) *partial, const int n
 }
 
 #define SUM_ROWS(n_vectors)                                                                                           \
+  reached = 0;                                                                                                        \
   for (int64_t first = 0; first < n_events; first += 256) {                                                           \
     const int64_t last = first + 256 < n_events ? first + 256 : n_events;                                             \
     LEVEL(wide) sum[n_vectors];                                                                                       \
     for (int q = 0; q < (n_vectors); q++) sum[q] = (LEVEL(wide)){0};                                                  \
     for (int64_t e = first; e < last; e++) {                                                                          \
       const int8_t *row = weight + (int64_t)index[e] * stride + at;                                                   \
+      if (effective) reached += effective[index[e]];                                                                  \
       for (int q = 0; q < (n_vectors); q++) sum[q] += LEVEL(load_wide)(row + q * LANES);                              \
     }                                                                                                                 \
     LEVEL(add_partial)(sum, n_vectors, (char *)sums + at * sum_bytes, sum_bytes);                                     \
   }
 
-TARGET SG_INLINE void LEVEL(dense8)(const sg_projection *p, const events *in, void *restrict sums,
-                                    const int sum_bytes) {
+/* Returns what the spikes have in p->effective together, or 0 if all are alike: looked up here, between vector
+ * instructions, it costs next to nothing. Every block of columns sums it anew, to the same number. */
+TARGET SG_INLINE int64_t LEVEL(dense8)(const sg_projection *p, const events *in, void *restrict sums,
+                                       const int sum_bytes) {
   const int8_t *restrict weight = p->weight;
-  const int32_t *restrict index = in->index;
+  const int32_t *restrict index = in->index, *restrict effective = p->effective;
   const int64_t stride = p->row_stride, n_events = in->n;
-  int64_t at = 0;
+  int64_t at = 0, reached = 0;
   for (; at + BLOCK * LANES <= stride; at += BLOCK * LANES) { SUM_ROWS(BLOCK) }
   for (; at + 4 * LANES <= stride; at += 4 * LANES) { SUM_ROWS(4) }
   for (; at < stride; at += LANES) { SUM_ROWS(1) }
+  return reached;
 }
 #undef SUM_ROWS
 
@@ -119,8 +124,8 @@ TARGET SG_INLINE void LEVEL(patches)(const sg_projection *p, const events *in, v
 #undef MOST
 
 #define WIDTH(bytes)                                                                                                  \
-  TARGET APART static void LEVEL(dense8_##bytes)(const sg_projection *p, const events *in, void *sums) {              \
-    LEVEL(dense8)(p, in, sums, bytes);                                                                                \
+  TARGET APART static int64_t LEVEL(dense8_##bytes)(const sg_projection *p, const events *in, void *sums) {           \
+    return LEVEL(dense8)(p, in, sums, bytes);                                                                         \
   }                                                                                                                   \
   TARGET APART static void LEVEL(patches_##bytes)(const sg_projection *p, const events *in, void *sums,               \
                                                   uint8_t *awake, int all_awake) {                                    \
@@ -347,17 +352,19 @@ TARGET static void LEVEL(append_fired)(events *e, const uint64_t *fired, int64_t
   e->n = to - e->index;
 }
 
-TARGET static void LEVEL(add_events)(const sg_projection *p, const events *in, void *sums, int64_t sum_bytes,
-                                     uint8_t *awake, int64_t n_rows) {
+/* Returns the effective synapses of these spikes: those whose weight is not 0. */
+TARGET static int64_t LEVEL(add_events)(const sg_projection *p, const events *in, void *sums, int64_t sum_bytes,
+                                        uint8_t *awake, int64_t n_rows) {
   const int32_t *value = in->value;
+  int64_t effective = 0;
   /* Where so many spikes arrive that hardly a row can stay asleep, to say which woke costs more than it saves. */
   const int all_awake = p->kind == SG_DENSE8 || p->kind == SG_ROWS || (p->kind != SG_SPARSE && in->n >= n_rows / 2);
   if (all_awake) memset(awake, 1, (size_t)n_rows);
 #define CHOOSE(kind_, w_, s_, call) \
   if (p->kind == kind_ && p->weight_bytes == w_ && sum_bytes == s_) call
-  CHOOSE(SG_DENSE8, 1, 2, LEVEL(dense8_2)(p, in, sums));
-  CHOOSE(SG_DENSE8, 1, 4, LEVEL(dense8_4)(p, in, sums));
-  CHOOSE(SG_DENSE8, 1, 8, LEVEL(dense8_8)(p, in, sums));
+  CHOOSE(SG_DENSE8, 1, 2, effective = LEVEL(dense8_2)(p, in, sums));
+  CHOOSE(SG_DENSE8, 1, 4, effective = LEVEL(dense8_4)(p, in, sums));
+  CHOOSE(SG_DENSE8, 1, 8, effective = LEVEL(dense8_8)(p, in, sums));
   CHOOSE(SG_PATCH, 1, 2, LEVEL(patches_2)(p, in, sums, awake, all_awake));
   CHOOSE(SG_PATCH, 1, 4, LEVEL(patches_4)(p, in, sums, awake, all_awake));
   CHOOSE(SG_PATCH, 1, 8, LEVEL(patches_8)(p, in, sums, awake, all_awake));
@@ -380,6 +387,7 @@ TARGET static void LEVEL(add_events)(const sg_projection *p, const events *in, v
   CHOOSE(SG_SPARSE, 2, 4, LEVEL(sparse_2_4)(p, in, sums, awake, n_rows));
   CHOOSE(SG_SPARSE, 2, 8, LEVEL(sparse_2_8)(p, in, sums, awake, n_rows));
 #undef CHOOSE
+  return p->kind == SG_DENSE8 && p->effective ? effective : summed(in, p->effective, p->effective_each);
 }
 
 /* One step of the neurons first … last - 1, whose number is a multiple of 32: beyond the population's end lie neurons

@@ -29,7 +29,7 @@ from workloads import workload_a, workload_b
 from spikegraph.export.connectivity import Array
 from spikegraph.export.events import Events
 from spikegraph.export.graph import Graph
-from spikegraph.hwsim.kernel import LEVELS, Batch, kernel
+from spikegraph.hwsim.kernel import LEVELS, Batch, Projection, kernel
 from spikegraph.hwsim.native import run_native
 from spikegraph.hwsim.plan import plan_of
 from spikegraph.hwsim.program import Program, compile_program
@@ -88,9 +88,14 @@ def part(
         ends.extend(ends[-1] + np.cumsum(np.count_nonzero(flat, axis=1)))
     indices, offsets = np.concatenate(index), np.array(ends, np.int64)
     tapped = {output.population for output in graph.outputs.values()}
-    populations = type(plan.populations).from_buffer_copy(plan.populations)
+    populations, projections = type(plan.populations).from_buffer_copy(plan.populations), []
     for population in populations:
         population.general |= plan.names[population.source] in tapped
+        copied = (Projection * population.n_projections).from_address(population.projections)
+        projections.append(type(copied).from_buffer_copy(copied))
+        for projection in projections[-1]:
+            projection.effective = None  # synapses are not counted
+        population.projections = ctypes.addressof(projections[-1])
     batch = Batch(
         n_steps=graph.n_steps,
         n_sources=len(plan.sources),
@@ -102,7 +107,7 @@ def part(
     )
     times = max(200 // LISTED, 1) if np.prod(graph.shape_of("input")) < 1000 else 4
 
-    def call(keep: Any = populations) -> None:
+    def call(keep: Any = (populations, projections)) -> None:
         failed = parts.run_part(
             ctypes.byref(batch),
             ctypes.c_int64(ord(which)),
