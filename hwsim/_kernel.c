@@ -43,7 +43,7 @@ typedef void (*update_function)(const sg_population *, cells *, int64_t, int64_t
 
 typedef struct {
   int64_t (*add_events)(const sg_projection *, const events *, void *, int64_t, uint8_t *, int64_t);
-  void (*append_input)(events *, const uint8_t *, int64_t, int64_t);
+  int (*append_input)(events *, const uint8_t *, int64_t, int64_t);
   void (*append_fired)(events *, const uint64_t *, int64_t, int64_t);
   const update_function (*updates)[8];
   update_function update_general;
@@ -211,15 +211,15 @@ static int prepare(const sg_plan *plan, workspace *w) {
   w->cells = calloc((size_t)plan->n_populations, sizeof *w->cells);
   w->counts_bytes = (size_t)(plan->n_slots * plan->n_steps) * sizeof *w->counts;
   w->counts = malloc(w->counts_bytes);
-  if (!w->rings || !w->cells || !w->counts) return -1;
+  if (!w->rings || !w->cells || !w->counts) return SG_NO_MEMORY;
   for (int64_t k = 0; k < plan->n_sources; k++) {
     w->rings[k] = calloc((size_t)plan->sources[k].ring, sizeof **w->rings);
-    if (!w->rings[k]) return -1;
+    if (!w->rings[k]) return SG_NO_MEMORY;
   }
   w->state_bytes = lay_out(plan, w, NULL);
   if (posix_memalign(&w->state, 64, w->state_bytes + 64)) {
     w->state = NULL;
-    return -1;
+    return SG_NO_MEMORY;
   }
   lay_out(plan, w, w->state);
   return 0;
@@ -230,11 +230,11 @@ static int reserve(events *e, int64_t n, int graded) {
   if (e->n + n <= e->capacity) return 0;
   const int64_t capacity = (e->n + n) * 3 / 2 + 64;
   int32_t *index = realloc(e->index, (size_t)capacity * sizeof *index);
-  if (!index) return -1;
+  if (!index) return SG_NO_MEMORY;
   e->index = index;
   if (graded) {
     int32_t *value = realloc(e->value, (size_t)capacity * sizeof *value);
-    if (!value) return -1;
+    if (!value) return SG_NO_MEMORY;
     e->value = value;
   }
   e->capacity = capacity;
@@ -244,7 +244,7 @@ static int reserve(events *e, int64_t n, int graded) {
 /* Copied, so that a list of spikes always has room behind it, wherever it came from. */
 static int copy_events(const sg_source *s, events *e, int64_t at) {
   const int64_t first = s->offsets[at], n = s->offsets[at + 1] - first;
-  if (reserve(e, n + 16, (int)s->graded)) return -1;
+  if (reserve(e, n + 16, (int)s->graded)) return SG_NO_MEMORY;
   memcpy(e->index, s->index + first, (size_t)n * sizeof *e->index);
   if (s->graded) memcpy(e->value, s->value + first, (size_t)n * sizeof *e->value);
   e->n = n;
@@ -252,12 +252,10 @@ static int copy_events(const sg_source *s, events *e, int64_t at) {
 }
 
 static int read_raster(const level *f, const sg_source *s, events *e, int64_t offset) {
-  if (reserve(e, s->n + 16, (int)s->graded)) return -1;
+  if (reserve(e, s->n + 16, (int)s->graded)) return SG_NO_MEMORY;
   if (!s->graded) {
-    if (s->raster_type != SG_INT16) {
-      f->append_input(e, (const uint8_t *)s->raster + offset, 0, s->n);
-      return 0;
-    }
+    if (s->raster_type != SG_INT16)
+      return f->append_input(e, (const uint8_t *)s->raster + offset, 0, s->n) ? 0 : SG_NOT_BINARY;
   }
   for (int64_t i = 0; i < s->n; i++) {
     const int32_t value = s->raster_type == SG_UINT8  ? ((const uint8_t *)s->raster)[offset + i]
@@ -358,7 +356,7 @@ static int step_population(const sg_plan *plan, workspace *w, const level *f, in
     run = tally_active(p, &total, run, first, last, plan->n_steps, counts + step);
     if (p->trace_x)
       copy_trace(p, c, &total, first, (size_t)(last - first), (step * plan->n_samples + sample) * p->n + first);
-    if (reserve(out, total.spikes - before + 16, 0)) return -1;
+    if (reserve(out, total.spikes - before + 16, 0)) return SG_NO_MEMORY;
     f->append_fired(out, total.fired, first, last - first);
   }
   tally_spikes(out, p->tally_ptr, p->tally, plan->n_steps, counts + step);
@@ -396,23 +394,24 @@ static int run_sample(const sg_plan *plan, workspace *w, const level *f, int64_t
       events *e = spikes_of(plan, w, k, t);
       e->n = 0;
       if (t >= plan->n_steps) continue;
-      if (read_input(plan, f, s, e, t, sample)) return -1;
+      const int failed = read_input(plan, f, s, e, t, sample);
+      if (failed) return failed;
       counts[s->spikes_slot * plan->n_steps + t] = e->n;
     }
     for (int64_t k = 0; k < plan->n_populations; k++)
-      if (step_population(plan, w, f, k, t, sample, counts)) return -1;
+      if (step_population(plan, w, f, k, t, sample, counts)) return SG_NO_MEMORY;
     n_total = end_of_sample(plan, w, t, n_total);
   }
   memcpy(plan->counts + sample * plan->n_slots * plan->n_steps, counts, w->counts_bytes);
   return 0;
 }
 
-/* Run samples until none is left; several threads may run the same plan. 0, or -1 when memory ran out. */
+/* Run samples until none is left; several threads may run the same plan. 0, or why it failed. */
 EXPORT int64_t sg_run(sg_plan *plan) {
   workspace w;
   int64_t failed = 0;
   const level *f = functions_of(plan->level);
-  if (prepare(plan, &w)) failed = -1;
+  if (prepare(plan, &w)) failed = SG_NO_MEMORY;
   while (!failed && !__atomic_load_n(&plan->cancel, __ATOMIC_RELAXED)) {
     const int64_t sample = __atomic_fetch_add(&plan->next_sample, 1, __ATOMIC_RELAXED);
     if (sample >= plan->n_samples) break;

@@ -7,6 +7,7 @@
 
 enum { SG_DENSE8, SG_ROWS, SG_WINDOW, SG_PATCH, SG_SPARSE }; /* how the weights of a projection lie */
 enum { SG_UINT8, SG_INT8, SG_INT16 };                  /* dtype of a raster */
+enum { SG_NO_MEMORY = -1, SG_NOT_BINARY = 1 };        /* why a run failed */
 enum { SG_BASELINE, SG_AVX2, SG_AVX512 };              /* vector instructions */
 
 typedef struct { /* an input or a population: something that spikes */

@@ -334,15 +334,28 @@ TARGET SG_INLINE int32_t *LEVEL(write_bits)(int32_t *to, int32_t from, uint64_t 
 
 /* Append the indices of what spikes; the caller has reserved room for these and 16 more. */
 
-TARGET static void LEVEL(append_input)(events *e, const uint8_t *all, int64_t first, int64_t n) {
+/* Returns whether there is nothing but 0 and 1. */
+TARGET static int LEVEL(append_input)(events *e, const uint8_t *all, int64_t first, int64_t n) {
+  typedef uint8_t vector __attribute__((vector_size(64)));
   int32_t *to = e->index + e->n;
+  vector seen = {0};
   int64_t i = 0;
-  for (; i + 64 <= n; i += 64) to = LEVEL(write_bits)(to, (int32_t)(first + i), LEVEL(mask64)(all + i));
+  for (; i + 64 <= n; i += 64) {
+    vector here;
+    memcpy(&here, all + i, sizeof here);
+    seen |= here;
+    to = LEVEL(write_bits)(to, (int32_t)(first + i), LEVEL(mask64)(all + i));
+  }
+  uint64_t parts[8], any = 0;
+  memcpy(parts, &seen, sizeof parts);
+  for (int k = 0; k < 8; k++) any |= parts[k];
   for (; i < n; i++) {
     *to = (int32_t)(first + i);
     to += all[i] != 0;
+    any |= all[i];
   }
   e->n = to - e->index;
+  return !(any & ~UINT64_C(0x0101010101010101));
 }
 
 TARGET static void LEVEL(append_fired)(events *e, const uint64_t *fired, int64_t first, int64_t n) {

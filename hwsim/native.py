@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from spikegraph.export.connectivity import Shape
-from spikegraph.export.errors import OptionError, TargetError
+from spikegraph.export.errors import DataError, OptionError, TargetError
 from spikegraph.export.events import Events
+from spikegraph.export.graph import Input
 from spikegraph.hwsim.counts import Until
 from spikegraph.hwsim.kernel import LEVELS, Batch, kernel
 from spikegraph.hwsim.plan import Plan, plan_of
@@ -26,6 +27,8 @@ from spikegraph.hwsim.result import BatchResult, Trace
 
 THREADS, LEVEL = "SPIKEGRAPH_THREADS", "SPIKEGRAPH_LEVEL"
 _RASTER_TYPES = {"u1": 0, "b1": 0, "i1": 1, "i2": 2}
+_BYTES = ("u1", "b1", "i1")
+_NOT_BINARY = 1  # SG_NOT_BINARY in _kernel.h
 
 
 def run_native(
@@ -87,7 +90,10 @@ def _run(
 ) -> BatchResult:
     """Run a batch: point copies of the structures at its inputs, traces and counts."""
     graph, n_steps = plan.graph, plan.graph.n_steps
-    n_samples = checked_samples(graph, inputs)
+    # Binary rasters of bytes are checked by the kernel as it reads them, where it reads every step.
+    whole = until == "window"
+    seen_later = [name for name, spikes in inputs.items() if whole and _is_binary(graph.inputs.get(name), spikes)]
+    n_samples = checked_samples(graph, inputs, seen_later)
     sources = type(plan.sources).from_buffer_copy(plan.sources)
     keep = [_point(source, inputs[name]) for source, name in zip(sources, graph.inputs, strict=False)]
     populations = type(plan.populations).from_buffer_copy(plan.populations)
@@ -120,7 +126,12 @@ def _run(
         n_decides=len(decides),
         decides=decides.ctypes.data,
     )
-    _run_threads(batch, min(n_threads, max(n_samples, 1)))
+    failed = _run_threads(batch, min(n_threads, max(n_samples, 1)))
+    if _NOT_BINARY in failed:
+        checked_samples(graph, inputs)  # says what is wrong, unless it is this:
+        raise DataError("rasters", "hold bools that are neither 0 nor 1, or were changed", "give arrays of 0 and 1")
+    if any(failed):
+        raise TargetError("native engine", "is out of memory", "run fewer samples at a time, or record less")
     del keep, decides  # the kernel is done with what it points at
     return BatchResult(
         traces={name: _channels_first(trace, plan.shapes[name]) for name, trace in traces.items()},
@@ -129,17 +140,20 @@ def _run(
     )
 
 
-def _run_threads(batch: Any, n_threads: int) -> None:
-    """Run `sg_run` in threads; an interrupt stops each after the step that it is at."""
+def _is_binary(node: Input | None, spikes: Spikes) -> bool:
+    """Return whether these are a raster of bytes in which only 0 and 1 may stand."""
+    return node is not None and not node.graded and not isinstance(spikes, Events) and spikes.dtype.str[1:] in _BYTES
+
+
+def _run_threads(batch: Any, n_threads: int) -> list[int]:
+    """Run `sg_run` in threads, return what each returned; an interrupt stops each after the step that it is at."""
     with ThreadPoolExecutor(n_threads) as pool:
         try:
             futures = [pool.submit(kernel().sg_run, ctypes.byref(batch)) for _ in range(n_threads)]
-            results = [future.result() for future in futures]
+            return [future.result() for future in futures]
         except BaseException:
             batch.cancel = 1
             raise
-    if any(results):
-        raise TargetError("native engine", "is out of memory", "run fewer samples at a time, or record less")
 
 
 def _point(source: Any, spikes: Spikes) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -16,13 +16,15 @@ Spikes = Array | Events
 _REMEDY = "give one integer array (n_steps, samples, *shape), or Events, for each input"
 
 
-def checked_samples(graph: Graph | FloatGraph, inputs: Mapping[str, Spikes]) -> int:
+def checked_samples(graph: Graph | FloatGraph, inputs: Mapping[str, Spikes], seen_later: Collection[str] = ()) -> int:
     """Return the number of samples, which may be 0, in the spikes of a graph's inputs.
 
     Parameters
     ----------
     graph : Graph or FloatGraph
     inputs : mapping of input name → ndarray of int (T, B, *shape) or Events
+    seen_later : collection of str
+        Inputs whose range is not checked here: the caller does it as it reads them.
 
     Raises
     ------
@@ -36,7 +38,8 @@ def checked_samples(graph: Graph | FloatGraph, inputs: Mapping[str, Spikes]) -> 
         spikes, expected = inputs[name], (graph.n_steps, *n_samples, *node.shape)
         if _shape(spikes) != expected:
             raise DataError(f"raster {name}", f"has shape {_shape(spikes)}, expected {expected}", _REMEDY)
-        _require_range(name, node, spikes)
+        if name not in seen_later:
+            _require_range(name, node, spikes)
     return int(n_samples[0])
 
 

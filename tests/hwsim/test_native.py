@@ -403,6 +403,19 @@ def test_an_interrupt_stops_in_the_middle_of_a_sample() -> None:
     assert time.process_time() - start < 1.5  # one sample takes many times that
 
 
+@pytest.mark.parametrize("level", HERE)
+@pytest.mark.parametrize(("dtype", "wrong"), [(np.uint8, 2), (np.uint8, 255), (np.int8, -1), (np.int16, 2), (bool, 2)])
+def test_one_wrong_number_anywhere_in_a_binary_raster_is_refused(level: str, dtype: Any, wrong: int) -> None:
+    graph, rasters = network()
+    program, shape = compile_program(graph), rasters["in"].shape
+    for step, sample, line in product((0, shape[0] - 1), (0, shape[1] - 1), (0, 63, 64, 363)):
+        raster = np.zeros((*shape[:2], 364), np.uint8 if dtype is bool else dtype)
+        raster[step, sample, line] = wrong
+        raster = raster.view(dtype).reshape(shape)
+        with pytest.raises(DataError, match=r"expected integers 0…1|neither 0 nor 1"):
+            run_native(program, {"in": raster}, level=level, threads=2)
+
+
 def test_what_the_engine_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     graph, rasters = network()
     program = compile_program(graph)
