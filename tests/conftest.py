@@ -4,6 +4,11 @@
 """
 
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
+
+# Hypothesis also draws constants that it finds in whatever modules are loaded. Without them its examples do not depend
+# on which other tests run, nor on a number that is changed anywhere.
+providers._get_local_constants = providers.Constants
 
 slow_machine = [HealthCheck.too_slow]
 settings.register_profile("steady", derandomize=True, deadline=None, suppress_health_check=slow_machine)

@@ -150,7 +150,7 @@ def test_encoded_spikes_for_what_runs_elsewhere(net: Path, tmp_path: Path, suffi
 def test_encoding_for_nobody_and_where_nothing_can_be_written(net: Path, tmp_path: Path) -> None:
     assert "use one of .h5, .npz, .txt" in refused("encode", net, *ONE, "-o", tmp_path / "in.csv")
     says = refused("encode", net, *ONE, "-o", tmp_path / "none" / "in.npz")
-    assert "name a file in a folder that exists" in says.replace("\n", " ")
+    assert "make the folder, or name another file" in says.replace("\n", " ")
     assert list(tmp_path.iterdir()) == [net]
 
 
