@@ -40,9 +40,13 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write text to a file that is whole or absent; raises as `whole_file`."""
-    with whole_file(path) as part:
-        part.write_text(text, encoding="utf-8")
+    """Write text to a temporary name in the same folder, then rename.
+
+    The name is the same each time: whoever is killed and goes on, as training does, leaves nothing behind.
+    """
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 @contextmanager
