@@ -173,9 +173,10 @@ class _Window:
                     yield row, column, (..., source_rows, source_columns), (..., target_rows, target_columns)
 
 
-def _pair(value: int | Shape) -> Shape:
-    pair: Any = value if np.ndim(value) else (value, value)
-    return tuple(index(v) for v in pair)
+def pair(value: int | Shape) -> Shape:
+    """Return height and width of what may be one number for both."""
+    both: Any = value if np.ndim(value) else (value, value)
+    return tuple(index(v) for v in both)
 
 
 def _numbered(shape: Shape) -> Array:
@@ -224,11 +225,11 @@ class Conv2dConnectivity(Connectivity):
 
     def __post_init__(self) -> None:
         for name in ("stride", "padding", "dilation"):
-            object.__setattr__(self, name, _pair(getattr(self, name)))
+            object.__setattr__(self, name, pair(getattr(self, name)))
 
     def window(self) -> _Window:
         """Return the window: it knows the height and width that it makes."""
-        return _Window(self.weight.shape[2:], _pair(self.stride), _pair(self.padding), _pair(self.dilation))
+        return _Window(self.weight.shape[2:], pair(self.stride), pair(self.padding), pair(self.dilation))
 
     def shape_problem(self, source: Shape, target: Shape) -> str | None:
         if self.weight.ndim != 4:
@@ -295,14 +296,14 @@ class SumPool2dConnectivity(Connectivity):
     padding: int | Shape = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "kernel_size", _pair(self.kernel_size))
-        object.__setattr__(self, "stride", _pair(self.kernel_size if self.stride is None else self.stride))
-        object.__setattr__(self, "padding", _pair(self.padding))
+        object.__setattr__(self, "kernel_size", pair(self.kernel_size))
+        object.__setattr__(self, "stride", pair(self.kernel_size if self.stride is None else self.stride))
+        object.__setattr__(self, "padding", pair(self.padding))
 
     def window(self) -> _Window:
         """Return the window: it knows the height and width that it makes."""
         stride = self.kernel_size if self.stride is None else self.stride
-        return _Window(_pair(self.kernel_size), _pair(stride), _pair(self.padding), (1, 1))
+        return _Window(pair(self.kernel_size), pair(stride), pair(self.padding), (1, 1))
 
     def shape_problem(self, source: Shape, target: Shape) -> str | None:
         if self.weight.shape != ():

@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from spikegraph.export.connectivity import Array, Shape
+from spikegraph.export.connectivity import Array, pair
 from spikegraph.export.float_graph import FloatConv2d, FloatDense
 from spikegraph.hwsim.agreement import MEMORY
 
@@ -52,12 +52,8 @@ def _rows(p: FloatDense | FloatConv2d, active: Array) -> Array:
 
 
 def _windows(p: FloatConv2d, active: Array) -> Array:
-    pads, strides, dilations = (_two(one) for one in (p.padding, p.stride, p.dilation))
+    pads, strides, dilations = (pair(one) for one in (p.padding, p.stride, p.dilation))
     padded = np.pad(active, [(0, 0), (0, 0), *((pad, pad) for pad in pads)])
     reach = tuple(d * (k - 1) + 1 for d, k in zip(dilations, p.weight.shape[2:], strict=True))
     windows = np.lib.stride_tricks.sliding_window_view(padded, reach, (2, 3))
     return windows[:, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
-
-
-def _two(value: int | Shape) -> Shape:
-    return value if isinstance(value, tuple) else (value, value)

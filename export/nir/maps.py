@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from spikegraph.export.connectivity import Array, Shape, per_neuron
+from spikegraph.export.connectivity import Array, Shape, pair, per_neuron
 from spikegraph.export.float_graph import (
     FloatConv2d,
     FloatDense,
@@ -22,7 +22,7 @@ from spikegraph.export.float_graph import (
     FloatSparse,
     FloatSumPool2d,
 )
-from spikegraph.export.nir.windows import as_conv, narrowed, pair, require_few, times, windows
+from spikegraph.export.nir.windows import as_conv, narrowed, require_few, times, windows
 
 _LARGEST_MATRIX = 1 << 26  # weights
 

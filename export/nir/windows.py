@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from spikegraph.export.connectivity import Array, Shape
+from spikegraph.export.connectivity import Array, Shape, pair
 from spikegraph.export.errors import FileFormatError
 from spikegraph.export.float_graph import FloatConv2d, FloatProjection, FloatSumPool2d
 
@@ -49,12 +49,7 @@ def as_conv(op: FloatProjection, source: Shape) -> FloatConv2d:
     return FloatConv2d(weight=kernel, groups=source[0], **ends)
 
 
-def pair(value: Any) -> tuple[int, int]:
-    """Return height and width of what may be one number for both."""
-    return (int(value[0]), int(value[1])) if np.ndim(value) else (int(value), int(value))
-
-
-def undilated(weight: Array, dilation: tuple[int, int]) -> Array:
+def undilated(weight: Array, dilation: Shape) -> Array:
     """Return a kernel with the zeros between its taps written down."""
     if dilation == (1, 1):
         return weight
