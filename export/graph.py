@@ -8,7 +8,7 @@ docs/semantics.md; whether they are legal, check.py tells.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from types import MappingProxyType
@@ -211,6 +211,15 @@ class Output:
 
     population: str
     variable: Literal["s", "v"] = "s"
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """Return a name that is not taken: this one, or the first of NAME_2, NAME_3 and so on."""
+    free, n = name, 1
+    while free in taken:
+        n += 1
+        free = f"{name}_{n}"
+    return free
 
 
 def named(nodes: Mapping[str, NodeT], where: str) -> Mapping[str, NodeT]:

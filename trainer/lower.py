@@ -19,7 +19,7 @@ from spikegraph.export.float_graph import (
     FloatProjection,
     FloatSumPool2d,
 )
-from spikegraph.export.graph import Input, Output
+from spikegraph.export.graph import Input, Output, free_name
 from spikegraph.trainer.fold import Folded, folded, pool_of
 from spikegraph.trainer.network import SpikingNetwork
 from spikegraph.trainer.trace import INPUT, Branch, Node, Route
@@ -104,11 +104,7 @@ def _population(node: Node, synapses: list[Folded]) -> FloatPopulation:
 
 
 def _add(projections: dict[str, FloatProjection], projection: FloatProjection) -> None:
-    name, n = f"{projection.source}_to_{projection.target}", 1
-    while name in projections:
-        n += 1
-        name = f"{projection.source}_to_{projection.target}_{n}"
-    projections[name] = projection
+    projections[free_name(f"{projection.source}_to_{projection.target}", projections)] = projection
 
 
 def _projection(network: SpikingNetwork, target: str, branch: Branch, route: Route, own: Folded) -> FloatProjection:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from spikegraph.export.graph import free_name
 from spikegraph.export.loss import Effect, Loss
 
 _BACK = "; spikegraph reads it back"
@@ -29,10 +29,6 @@ class Laid:
 
     def add(self, name: str, fields: dict[str, Any]) -> str:
         """Add a node under a name that is free, and return that."""
-        plain = name = re.sub(r"\.", "_", name)  # PyTorch's modules have no dots in their names
-        n = 1
-        while name in self.nodes:
-            n += 1
-            name = f"{plain}_{n}"
-        self.nodes[name] = fields
-        return name
+        own = free_name(name.replace(".", "_"), self.nodes)  # PyTorch's modules have no dots in their names
+        self.nodes[own] = fields
+        return own

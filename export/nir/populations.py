@@ -12,7 +12,7 @@ import numpy as np
 from spikegraph.export.connectivity import Array, Shape, per_neuron
 from spikegraph.export.errors import FileFormatError
 from spikegraph.export.float_graph import FloatDense, FloatOneToOne, FloatPopulation, FloatProjection
-from spikegraph.export.graph import Reset
+from spikegraph.export.graph import Reset, free_name
 from spikegraph.export.loss import Loss
 from spikegraph.export.nir.conventions import Convention
 from spikegraph.export.nir.maps import as_projection, compose, reduced, scaled
@@ -42,11 +42,7 @@ class Parts:
 
     def beside(self, name: str) -> str:
         """Return a name for a population that no node of the file is: this one, if no node has it."""
-        own, n = name, 1
-        while own in self.named:
-            n += 1
-            own = f"{name}_{n}"
-        return own
+        return free_name(name, self.named)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

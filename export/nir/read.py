@@ -18,7 +18,7 @@ from spikegraph.export.coding import Readout
 from spikegraph.export.container import read_foreign
 from spikegraph.export.demands import as_asked, refuse_input_range
 from spikegraph.export.float_graph import FloatGraph, FloatProjection
-from spikegraph.export.graph import Graph, Input, Output
+from spikegraph.export.graph import Graph, Input, Output, free_name
 from spikegraph.export.loss import Loss, LossReport
 from spikegraph.export.nir.infer import Steps, steps_of
 from spikegraph.export.nir.layers import graph_shape
@@ -175,10 +175,7 @@ def _legal(name: str) -> str:
 
 
 def _free(name: str, taken: set[str]) -> str:
-    own, n = name, 1
-    while own in taken:
-        n += 1
-        own = f"{name}_{n}"
+    own = free_name(name, taken)
     taken.add(own)
     return own
 
