@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,6 @@ from spikegraph.export.assumptions import Assumptions
 from spikegraph.export.check import require_legal
 from spikegraph.export.chips import Chip, load_chip
 from spikegraph.export.coding import InputCoding, Readout
-from spikegraph.export.connectivity import Array
 from spikegraph.export.diff import Difference, differences
 from spikegraph.export.errors import OptionError
 from spikegraph.export.float_graph import FloatGraph
@@ -168,16 +167,10 @@ def convert(
 
 
 def _calibrated(graph: FloatGraph, chip: Chip, split: Split, progress: Progress) -> tuple[Graph, Calibration]:
-    labels: list[Array] = []
-
-    def batches() -> Iterator[dict[str, Array]]:
-        shape = next(iter(graph.inputs.values())).shape
-        for x, label, index in split.batches(shape, samples_per_batch(graph)):
-            labels.append(label)
-            yield rasters_of(graph, x, index)
-
-    rasters = list(batches())  # labels are known once all is read
-    return quantize_calibrated(graph, chip, rasters, label=np.concatenate(labels), progress=progress)
+    batches = list(split.batches(next(iter(graph.inputs.values())).shape, samples_per_batch(graph)))
+    rasters = (rasters_of(graph, x, index) for x, _, index in batches)
+    label = np.concatenate([label for _, label, _ in batches])
+    return quantize_calibrated(graph, chip, rasters, label=label, progress=progress)
 
 
 def diff(a: str | Path, b: str | Path, assumed: Assumptions | None = None) -> list[Difference]:

@@ -36,7 +36,7 @@ from spikegraph.hwsim.placement import Placement, place
 from spikegraph.hwsim.profile import load_profile
 from spikegraph.hwsim.run import Run
 from spikegraph.hwsim.run_file import load_run, require_run_suffix
-from spikegraph.hwsim.simulate import count_right, rasters_of, samples_per_batch
+from spikegraph.hwsim.simulate import Samples, count_right, rasters_of, samples_per_batch
 from spikegraph.hwsim.simulate import simulate as simulate_samples
 from spikegraph.inspection import inspect
 from spikegraph.progress import Progress, silent
@@ -218,15 +218,22 @@ def check(
 
 
 def _seen(graph: Graph, split: Split, progress: Progress) -> dict[str, Seen]:
-    what = f"run {split.name}"
+    batches = _batches(graph, split, f"run {split.name}", progress, record=list(graph.populations))
+    return extremes(graph, (rasters_of(graph, x, index) for x, _, index in batches))
 
-    def batches() -> Iterator[dict[str, Array]]:
-        progress(what, 0, len(split))
-        for x, _, index in split.batches(_input_shape(graph), samples_per_batch(graph, list(graph.populations))):
-            yield rasters_of(graph, x, index)
-            progress(what, int(index[-1]) + 1, len(split))
 
-    return extremes(graph, batches())
+def _batches(
+    graph: AnyGraph, split: Split, what: str, progress: Progress, **run: Any
+) -> Iterator[tuple[Samples, Array, Array]]:
+    """Yield x, label and index of as many samples at a time as `run` has room for; tell how many have been dealt with.
+
+    Nothing is computed before the first is asked for: by then the graph has been found legal.
+    """
+    size = samples_per_batch(graph, **run)
+    progress(what, 0, len(split))
+    for x, label, index in split.batches(next(iter(graph.inputs.values())).shape, size):
+        yield x, label, index
+        progress(what, int(index[-1]) + 1, len(split))
 
 
 def simulate(
@@ -288,19 +295,14 @@ def simulate(
         placement = _placed(graph, chip)
         progress(f"place on {chip}", 1, 1)
 
-    progress(f"simulate {split.name}", 0, len(split))
-
-    def batches() -> Any:
-        for x, label, index in split.batches(_input_shape(graph), samples_per_batch(graph, record, engine, placement)):
-            yield added.on_samples(x, index) if added else x, label, index
-            progress(f"simulate {split.name}", int(index[-1]) + 1, len(split))
-
+    room = {"record": record, "engine": engine, "placement": placement}
+    batches = _batches(graph, split, f"simulate {split.name}", progress, **room)
     provenance: dict[str, Any] = {"made_by": f"spikegraph {__version__}", "graph_file": str(path), "data": split.name}
     if added is not None:
         provenance["noise"] = {"kind": added.kind, "amount": added.amount, "seed": added.seed}
     return simulate_samples(
         graph,
-        batches(),
+        ((added.on_samples(x, index) if added else x, label, index) for x, label, index in batches),
         engine=engine,
         until=until,
         record=record,
@@ -330,14 +332,7 @@ def accuracy(
         graph = replace(graph, n_steps=n_steps)
     require_legal(graph)
     split = load_split(data, data_dir, samples)
-    progress(f"simulate {split.name}", 0, len(split))
-
-    def batches() -> Iterator[Any]:
-        for x, label, index in split.batches(_input_shape(graph), samples_per_batch(graph)):
-            yield x, label, index
-            progress(f"simulate {split.name}", int(index[-1]) + 1, len(split))
-
-    return count_right(graph, batches())
+    return count_right(graph, _batches(graph, split, f"simulate {split.name}", progress))
 
 
 def _placed(graph: Graph, chip: str) -> Placement:
@@ -368,10 +363,6 @@ def cost(path: str | Path, profile: str | Path) -> Cost:
 def additions(path: str | Path, against: str | Path) -> dict[str, Any]:
     """Compare the synaptic additions of two stored runs, such as of networks of one shape and two codes."""
     return compare_additions(load_run(path), load_run(against), str(against))
-
-
-def _input_shape(graph: AnyGraph) -> tuple[int, ...]:
-    return next(iter(graph.inputs.values())).shape
 
 
 def encode(
@@ -407,10 +398,8 @@ def encode(
     if n_values > MOST_VALUES:
         what = f"{len(split)} samples of {graph.n_steps} steps are {n_values:,} values, more than {MOST_VALUES:,}"
         raise OptionError("--samples", what, "encode fewer samples")
-    parts: list[dict[str, Array]] = []
-    for x, _, index in split.batches(_input_shape(graph), samples_per_batch(graph)):
-        parts.append(rasters_of(graph, x, index))
-        progress(f"encode {split.name}", int(index[-1]) + 1, len(split))
+    batches = _batches(graph, split, f"encode {split.name}", progress)
+    parts = [rasters_of(graph, x, index) for x, _, index in batches]
     rasters = {name: np.concatenate([part[name] for part in parts], axis=1) for name in graph.inputs}
     WRITERS[suffix](graph, rasters, Path(out))
     return len(split)

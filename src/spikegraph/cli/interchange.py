@@ -23,13 +23,12 @@ _ASSUMED = ("input_range", "dt", "convention", "reset", "n_steps", "max_value")
 
 
 def _two_numbers(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
     try:
-        return None if text is None else _pair(*map(float, text.split(",")))
-    except (TypeError, ValueError) as error:
+        low, high = map(float, text.split(","))
+    except ValueError as error:
         raise OptionError("--input-range", f"{text!r} is not two numbers", "write such as -1,1") from error
-
-
-def _pair(low: float, high: float) -> tuple[float, float]:
     return low, high
 
 
