@@ -17,7 +17,8 @@ import numpy as np
 from spikegraph.export.chips import Chip
 from spikegraph.export.connectivity import Array, Shape, per_neuron
 from spikegraph.export.float_graph import FloatGraph, FloatPopulation, FloatProjection, FloatSparse
-from spikegraph.export.quantize import fold, fold_threshold, least_error_clip, shared_scale, smallest_scale
+from spikegraph.export.rounding import least_error_clip, shared_scale, smallest_scale
+from spikegraph.export.thresholds import fold, fold_threshold
 
 MOST_ROW_FACTOR = 4.0  # weak rows are not blown up further: v would reach its end the sooner
 FINE_THRESHOLD = 256  # mantissa from which half a unit is less than 0.2 %

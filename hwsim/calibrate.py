@@ -20,7 +20,8 @@ from spikegraph.export.connectivity import Array, Shape
 from spikegraph.export.float_graph import FloatGraph
 from spikegraph.export.graph import Graph
 from spikegraph.export.order import topological_order
-from spikegraph.export.quantize import FEW_BITS, QuantizationReport, quantize, weight_bits_of
+from spikegraph.export.quantize import QuantizationReport, quantize
+from spikegraph.export.rounding import FEW_BITS, weight_bits_of
 from spikegraph.export.scaling import PLAIN, Scaling, even_rows, fitted_clips, own_rows, prepared, rescaled_graph
 from spikegraph.hwsim.agreement import Outcome
 from spikegraph.hwsim.bench import Bench

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from spikegraph.export.chips import Chip
 from spikegraph.export.connectivity import Shape
 from spikegraph.export.fixed import ALIGN_BITS
-from spikegraph.export.quantize import FEW_BITS, least_error_clip, weight_bits_of
+from spikegraph.export.rounding import FEW_BITS, least_error_clip, weight_bits_of
 from spikegraph.trainer.currents import drops, each_step, gathered, largest_sum_of, rounded, through
 from spikegraph.trainer.exact import dtype_for
 from spikegraph.trainer.fold import folded, unfolded, window_size

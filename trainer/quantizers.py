@@ -15,16 +15,15 @@ from torch import Tensor
 from spikegraph.export.chips import Chip
 from spikegraph.export.connectivity import Shape
 from spikegraph.export.fixed import ALIGN_BITS
-from spikegraph.export.quantize import (
-    fold_threshold,
+from spikegraph.export.rounding import (
     quantize_bias,
     quantize_threshold,
     quantize_weight,
     shared_scale,
     smallest_scale,
-    threshold_divisors,
     weight_scale,
 )
+from spikegraph.export.thresholds import fold_threshold, threshold_divisors
 
 
 class _StraightThrough(torch.autograd.Function):

@@ -15,7 +15,8 @@ from spikegraph.export.errors import OptionError
 from spikegraph.export.formats import AnyGraph
 from spikegraph.export.graph import Graph
 from spikegraph.export.loss import LossReport
-from spikegraph.export.quantize import FEW_BITS, QuantizationReport, quantize, weight_bits_of
+from spikegraph.export.quantize import QuantizationReport, quantize
+from spikegraph.export.rounding import FEW_BITS, weight_bits_of
 
 FLOATS = "none"  # the chip of networks that compute in floats, as recipes call it
 

@@ -28,17 +28,16 @@ from spikegraph.export.float_graph import (
     FloatSumPool2d,
 )
 from spikegraph.export.graph import PROJECTIONS, Graph, Input, Output
-from spikegraph.export.quantize import (
-    QuantizationReport,
-    fold_threshold,
+from spikegraph.export.quantize import QuantizationReport, quantize
+from spikegraph.export.rounding import (
     least_error_clip,
-    quantize,
     quantize_bias,
     quantize_threshold,
     quantize_weight,
     shared_scale,
     weight_scale,
 )
+from spikegraph.export.thresholds import fold_threshold
 from spikegraph.export.time_constants import decay_constant, kept_share
 from spikegraph.hwsim.program import compile_program
 from spikegraph.hwsim.reference import run_reference
