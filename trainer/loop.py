@@ -272,13 +272,19 @@ def _make_folder(folder: Path, recipe: Recipe) -> None:
 
 
 def load_run(folder: Path) -> tuple[Recipe, Network]:
-    """Load the recipe and the trained network of a training run's folder: of the epoch that its recipe keeps."""
+    """Load the recipe and the trained network of a training run's folder: of the epoch that its recipe keeps.
+
+    Where that epoch computed in floats, clips of weights of few bits are not trained yet: they are chosen for the
+    weights as they are, as they would be when the integers began.
+    """
     if not (folder / RECIPE).is_file():
         raise OptionError(
             str(folder), f"is no training run: it has no {RECIPE}", "name the --out of `spikegraph train`"
         )
     recipe = load_recipe(folder / RECIPE)
-    sizes = read_progress(folder / CHECKPOINT)
-    network = build_network(recipe, tuple(sizes["pixels"]), int(sizes["n_classes"]))
+    progress = read_progress(folder / CHECKPOINT)
+    network = build_network(recipe, tuple(progress["pixels"]), int(progress["n_classes"]))
     load_checkpoint(folder / CHECKPOINT, network, part="best" if recipe.training.keep == "best" else "network")
+    if isinstance(network, SpikingNetwork) and len(progress["history"]) <= recipe.training.float_epochs:
+        network.fit_clips()
     return recipe, network

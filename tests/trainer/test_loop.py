@@ -178,6 +178,24 @@ def test_load_run_gives_the_trained_network(tmp_path, tiny, make_recipe):
     assert run.accuracy(tiny.test, np.arange(30)) == summary["test_accuracy"]
 
 
+@pytest.mark.parametrize("keep", ["last", "best"])
+@pytest.mark.parametrize(("killed_in", "are_trained"), [(2, False), (3, False), (4, True)])
+def test_clips_of_a_run_that_was_stopped_in_floats_fit_its_weights(
+    tmp_path, tiny, make_recipe, keep, killed_in, are_trained
+):
+    """Two bits, two epochs in floats: until the third is done, clips are those of the weights that training began with."""
+    settings = {"float_epochs": 2, "keep": keep, "learning_rate": 0.1}
+    recipe = make_recipe(quantization={"chip": "generic", "weight_bits": 2}, training=settings)
+    with pytest.raises(Killed):
+        train(recipe, tiny, tmp_path, progress=kill_in(killed_in))
+    _, network = load_run(tmp_path)
+    loaded = {name: share.item() for name, share in network.clip_shares.items()}
+    network.fit_clips()
+    fitted = {name: share.item() for name, share in network.clip_shares.items()}
+    assert fitted.keys() == {"0_0", "1_0"}
+    assert (loaded == fitted) != are_trained
+
+
 def test_load_run_of_a_folder_that_is_none(tmp_path, tiny, make_recipe):
     with pytest.raises(OptionError, match=f"is no training run: it has no {RECIPE}"):
         load_run(tmp_path)
