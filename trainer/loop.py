@@ -105,7 +105,6 @@ class TrainingRun:
     def _train(self, folder: Path, progress: Progress, test: bool, tensorboard: bool) -> dict[str, Any]:
         settings = self.recipe.training
         first = self.workers.is_first  # it alone writes
-        self.in_training = self.workers.wrap(self.objective)
         with closing(CsvLog(folder / LOG, resume=bool(self.history), tensorboard=tensorboard and first)) as log:
             while not is_over(settings, self.history):
                 start = time.perf_counter()
@@ -168,7 +167,8 @@ class TrainingRun:
             self.network.compute_in(None if in_floats else self.recipe.chip)
             if epoch == settings.float_epochs and isinstance(self.network, SpikingNetwork):
                 self.network.fit_clips()
-        self.objective.train()
+        some_idle = isinstance(self.network, SpikingNetwork) and self.network.has_idle_clips
+        in_training = self.workers.wrap(self.objective.train(), some_idle=some_idle)
         random = np.random.default_rng([settings.seed, 1, epoch])
         coding = replace(self.coding, seed=int(random.integers(1 << 63)))
         order = random.permutation(self.used)
@@ -184,7 +184,7 @@ class TrainingRun:
                 label = torch.from_numpy(self.data.train.label[chosen[mine]]).to(self.device)
                 encoded = self.objective.encode(x[mine], chosen[mine], coding)
                 with self.stepper.autocast(in_floats):
-                    loss = self.in_training(encoded, label)
+                    loss = in_training(encoded, label)
                 self.stepper.step(loss * weight, learning_rate(settings, epoch, (batch + 1) / len(starts)))
                 for name, mean in {"loss": loss.detach(), **self.objective.figures}.items():
                     sums[name] = sums.get(name, 0) + mean.double() * weight * len(chosen) / self.workers.size

@@ -105,6 +105,11 @@ class SpikingNetwork(nn.Module):
             require_room(self.nodes, chip)
         self.chip = chip
 
+    @property
+    def has_idle_clips(self) -> bool:
+        """Whether clips are trained that have no part now: in floats, or in another chip's integers."""
+        return self.chip != self._clipped_for and any(share.requires_grad for share in self.clip_shares.values())
+
     @torch.no_grad()
     def fit_clips(self) -> None:
         """Choose anew where weights of few bits are clipped, for the weights as they are: where their training starts.

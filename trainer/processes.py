@@ -45,9 +45,15 @@ class Processes:
         """Whether this is the process that writes files and shows progress."""
         return self.rank == 0
 
-    def wrap(self, module: nn.Module) -> nn.Module:
-        """Return the module as it is to be called in training: its gradients become the mean over all processes."""
-        return module if self.size == 1 else DistributedDataParallel(module)
+    def wrap(self, module: nn.Module, *, some_idle: bool = False) -> nn.Module:
+        """Return the module as it is to be called in training: its gradients become the mean over all processes.
+
+        Wrap anew for every epoch: the order of sums follows from the batches since. `some_idle`: some of the parameters
+        that are trained have no part in the loss.
+        """
+        if self.size == 1:
+            return module
+        return DistributedDataParallel(module, find_unused_parameters=some_idle)
 
     def share(self, chosen: Array) -> Array:
         """Return this process's part of a batch: consecutive samples, the parts' sizes differing by one at most."""

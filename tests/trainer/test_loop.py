@@ -183,7 +183,7 @@ def test_load_run_gives_the_trained_network(tmp_path, tiny, make_recipe):
 def test_clips_of_a_run_that_was_stopped_in_floats_fit_its_weights(
     tmp_path, tiny, make_recipe, keep, killed_in, are_trained
 ):
-    """Two bits, two epochs in floats: until the third is done, clips are those of the weights that training began with."""
+    """Two bits, two epochs in floats: until the third is done, no clip is trained."""
     settings = {"float_epochs": 2, "keep": keep, "learning_rate": 0.1}
     recipe = make_recipe(quantization={"chip": "generic", "weight_bits": 2}, training=settings)
     with pytest.raises(Killed):

@@ -1,6 +1,8 @@
-"""What test_processes.py lets torchrun start: a tiny recipe, trained by every process together.
+"""What test_processes.py lets torchrun start: tiny recipes, trained by every process together.
 
-    torchrun --nproc_per_node=2 in_two_processes.py FOLDER
+Three, because the order of two summands does not matter.
+
+    torchrun --nproc_per_node=3 in_three_processes.py FOLDER
 
 Each process writes what it ended with to FOLDER/RANK.json and FOLDER/RANK.safetensors.
 """
@@ -14,6 +16,7 @@ import sys
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.torch import save_file
@@ -24,7 +27,7 @@ from spikegraph.trainer import loop
 from spikegraph.trainer.data import DataSet, Split
 from spikegraph.trainer.recipe import Recipe
 
-# 48 samples to train on, in batches of 47: the last has one sample, and the second process none.
+# 48 samples to train on, in batches of 47: the last has one sample, and two of the processes none.
 RECIPE = {
     "name": "shared",
     "data": {"set": "tiny", "validation": 0.2, "shift": 1},
@@ -32,6 +35,15 @@ RECIPE = {
     "network": {"layers": "6", "tau_mem": 5e-3, "v_threshold": 0.5},
     "quantization": {"chip": "loihi1"},
     "training": {"epochs": 3, "batch_size": 47, "learning_rate": 1e-2, "gradient_clip": 0.5},
+}
+# What differs between processes, and from epoch to epoch: masks, running statistics, clips without a part in floats.
+CHANGING = {
+    "name": "changing",
+    "data": {"set": "tiny", "validation": 0.2},
+    "coding": {"n_steps": 4},
+    "network": {"layers": "3c3 do0.2 mp2 16", "batch_norm": True, "tau_mem": 5e-3, "v_threshold": 0.5},
+    "quantization": {"chip": "generic", "weight_bits": 2},
+    "training": {"epochs": 4, "float_epochs": 2, "batch_size": 12, "learning_rate": 1e-2, "keep": "best"},
 }
 
 
@@ -48,12 +60,30 @@ def data() -> DataSet:
     return DataSet(name="tiny", n_classes=3, **splits)
 
 
-def train(folder: Path, dataset: DataSet, progress: loop.Progress = lambda *_: None) -> object:
-    return loop.train_recipe(recipe(), dataset, folder, resume=True, device="cpu", progress=progress)
+def train(
+    folder: Path, dataset: DataSet, progress: loop.Progress = lambda *_: None, raw: dict[str, Any] = RECIPE
+) -> object:
+    recipe = Recipe.model_validate(raw)
+    return loop.train_recipe(recipe, dataset, folder, resume=True, device="cpu", progress=progress)
 
 
 class Stopped(BaseException):
-    """What stops both processes in the same moment."""
+    """What stops all processes in the same moment."""
+
+
+def stopped(folder: Path, raw: dict[str, Any], in_epoch: int) -> None:
+    epoch_of = loop.TrainingRun._epoch
+
+    def stop(run: loop.TrainingRun, epoch: int, progress: loop.Progress) -> dict[str, float]:
+        if epoch == in_epoch:
+            raise Stopped
+        return epoch_of(run, epoch, progress)
+
+    loop.TrainingRun._epoch = stop  # type: ignore[method-assign]
+    with suppress(Stopped):
+        train(folder, data(), raw=raw)
+    distributed.barrier()  # the first may be writing its checkpoint yet
+    loop.TrainingRun._epoch = epoch_of  # type: ignore[method-assign]
 
 
 def main(folder: Path, rank: int) -> None:
@@ -64,12 +94,7 @@ def main(folder: Path, rank: int) -> None:
         runs.append(run)
         return finish(run, *arguments, **options)  # type: ignore[arg-type]
 
-    def stop(run: loop.TrainingRun, epoch: int, progress: loop.Progress) -> float:
-        if epoch == 1:
-            raise Stopped
-        return epoch_of(run, epoch, progress)
-
-    def die(run: loop.TrainingRun, epoch: int, progress: loop.Progress) -> float:
+    def die(run: loop.TrainingRun, epoch: int, progress: loop.Progress) -> dict[str, float]:
         if rank == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         return epoch_of(run, epoch, progress)
@@ -77,12 +102,12 @@ def main(folder: Path, rank: int) -> None:
     shown: list[str] = []
     loop.TrainingRun.train = noted  # type: ignore[method-assign,assignment]
     summary = train(folder / "run", data(), lambda what, *_: shown.append(what))
-    loop.TrainingRun._epoch = stop  # type: ignore[method-assign]
-    with suppress(Stopped):
-        train(folder / "stopped", data())
-    distributed.barrier()  # the first may be writing its checkpoint yet
-    loop.TrainingRun._epoch = epoch_of  # type: ignore[method-assign]
+    stopped(folder / "stopped", RECIPE, 1)
     train(folder / "stopped", data())
+    train(folder / "changing", data(), raw=CHANGING)
+    for epoch in (1, 3):  # in floats, and in integers
+        stopped(folder / "changing stopped", CHANGING, epoch)
+    train(folder / "changing stopped", data(), raw=CHANGING)
     says = {"summary": summary, "lines shown": len(shown)}
 
     other = data()
@@ -101,7 +126,7 @@ def main(folder: Path, rank: int) -> None:
     try:
         train(folder / "lost", data())
     except SpikegraphError as error:
-        (folder / "lost.txt").write_text(str(error))
+        (folder / f"lost {rank}.txt").write_text(str(error))
         raise
 
 
