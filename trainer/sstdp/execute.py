@@ -17,7 +17,7 @@ from torch.nn import functional
 from spikegraph.export import fixed
 from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import OptionError
-from spikegraph.export.graph import Graph
+from spikegraph.export.graph import Graph, Projection
 from spikegraph.trainer.sstdp.layers import EarliestPool2d, OneSpikeLayer
 from spikegraph.trainer.sstdp.network import OneSpikeNetwork
 
@@ -52,7 +52,7 @@ def execute(network: OneSpikeNetwork, graph: Graph, rasters: Mapping[str, Array]
         (projection,) = incoming.values()
         steps = torch.arange(len(raster), device=raster.device).reshape(-1, 1, 1, 1, 1)
         s = own == steps
-        x = torch.stack([_sums(layer, before == t, int(projection.weight.max())) for t in range(len(raster))])
+        x = torch.stack([_sums(layer, before == t, projection) for t in range(len(raster))])
         x[1:] += itself * s[:-1]
         trace = _trace(x, s, _bias(layer), held=inhibition is None)
         shape = (len(raster), len(own), *graph.populations[name].shape)
@@ -89,11 +89,12 @@ def _times(raster: Tensor) -> Tensor:
     return torch.where(spikes.any(dim=0), spikes.to(torch.uint8).argmax(dim=0), len(raster))
 
 
-def _sums(layer: OneSpikeLayer | EarliestPool2d, s: Tensor, relay: int) -> Tensor:
+def _sums(layer: OneSpikeLayer | EarliestPool2d, s: Tensor, projection: Projection) -> Tensor:
     """Sum what arrives in a step, in whole numbers: (B, c, h, w) → (B, c, h, w)."""
     if isinstance(layer, EarliestPool2d):
         shares = functional.avg_pool2d(s.double(), layer.kernel_size)
-        return (shares * layer.kernel_size**2).round().to(torch.int64) * relay
+        n_spikes = (shares * layer.kernel_size**2).round().to(torch.int64)
+        return torch.as_tensor(fixed.shift(n_spikes * int(projection.weight), projection.weight_exp))
     return layer.geometry.sum_inputs(s.double(), layer.synapses().weight.double()).to(torch.int64)
 
 

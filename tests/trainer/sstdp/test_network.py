@@ -62,23 +62,26 @@ def train(settings, data, folder):
         ("6c3 mp2 8 do0.2", "loihi1", 80),
         ("6c3 mp2 8", "loihi2", 24),
         ("3c3 4c5/2", "loihi1", 24),
-        ("3c3 4c5/2", "generic4", 24),
+        ("3c3 4c5/2", "generic:4", 24),
+        ("6c3 mp2 8", "generic:1", 24),
+        ("6c3 mp2", "generic:2", 24),
         ("mp3", "loihi2", 24),
         ("5c3 mp2 mp2", "loihi1", 80),
         ("", "generic", 100),
     ],
 )
 def test_trained_lowered_and_run_they_are_the_same(layers, chip, n_steps, data, tmp_path):
-    bits = 4 if chip == "generic4" else None
+    chip, _, width = chip.partition(":")
+    bits = int(width) if width else None
     settings = recipe(
         network={"layers": layers},
         coding={"n_steps": n_steps},
-        quantization={"chip": chip.rstrip("4"), "weight_bits": bits},
+        quantization={"chip": chip, "weight_bits": bits},
         training={"epochs": 1},
     )
     run = TrainingRun(settings, data)
     run.train(tmp_path, lambda *_: None, test=False)
-    network, profile = run.network.train(), load_chip(chip.rstrip("4"), weight_bits=bits)
+    network, profile = run.network.train(), load_chip(chip, weight_bits=bits)
     graph, report = quantize(
         lower_network(network, n_steps=n_steps, coding=CODING, readout=readout_of(settings)), profile
     )
