@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from commands import call, refused
 
-from spikegraph.sweep.points import Axes, sweep
+from spikegraph.sweep.points import Axes, Setting, sweep
 from spikegraph.sweep.report import pareto, write_report
 from spikegraph.trainer import loop
 
@@ -131,6 +131,16 @@ def test_every_combination_once(recipe: Path, tmp_path: Path, trainings: list[in
     assert json.loads(call("sweep", recipe, *options, "--out", out, "--json").stdout) == report
     assert len(trainings) == 16
     assert {path.name: path.read_bytes() for path in out.glob("sweep.*")} == before
+
+
+def test_a_folder_is_of_one_setting() -> None:
+    axes = Axes(bits=[4, 4], additions_weight=[0.0, 0.5, 0.5, 0.12345671, 0.12345672], seed=[1234567, 1234568])
+    assert [setting.name for setting in axes.settings()] == [
+        f"bits4-additions{weight}-seed{seed}"
+        for weight in ("0", "0.5", "0.12345671", "0.12345672")  # what was given twice is one point
+        for seed in ("1234567", "1234568")
+    ]
+    assert Setting().name == "as-it-is"
 
 
 def test_it_agrees_with_the_stages_one_by_one(recipe: Path, tmp_path: Path) -> None:

@@ -54,9 +54,10 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """Name of the point's folder, such as "bits4-steps8"."""
+        """Name of the point's folder, such as "bits4-steps8": numbers in full, so that it is of no other setting."""
         parts = {"bits": self.bits, "steps": self.n_steps, "additions": self.additions_weight, "seed": self.seed}
-        return "-".join(f"{key}{value:g}" for key, value in parts.items() if value is not None) or "as-it-is"
+        given = {key: str(value).removesuffix(".0") for key, value in parts.items() if value is not None}
+        return "-".join(f"{key}{value}" for key, value in given.items()) or "as-it-is"
 
     def of(self, recipe: Recipe, epochs: int | None) -> Recipe:
         """Return the recipe of this point."""
