@@ -43,10 +43,22 @@ def write_whole(path: Path, text: str) -> None:
     """Write text to a temporary name in the same folder, then rename.
 
     The name is the same each time: whoever is killed and goes on, as training does, leaves nothing behind.
+
+    Raises
+    ------
+    FileFormatError
+        It cannot be written: the folder is gone, the disk is full, …; an older file stays as it was.
     """
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        what = f"cannot be written ({error.strerror or error})"
+        raise FileFormatError(str(path), what, "make room, or choose another folder") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -242,6 +242,20 @@ def test_bad_input_before_anything_is_trained(
     assert not trainings
 
 
+def test_what_cannot_be_written_is_one_message(recipe: Path, tmp_path: Path) -> None:
+    out, options = tmp_path / "out", ["--samples", "3", "--out", tmp_path / "out"]
+    call("sweep", recipe, *options)
+    for name in ("sweep.png", "sweep.csv", "sweep.json", "as-it-is/point.json"):
+        (out / name).unlink()
+        (out / name / "inside").mkdir(parents=True)
+        result = call("sweep", recipe, *options)
+        assert result.exit_code == 2
+        assert result.stderr.startswith(f"spikegraph: {out / name}: ")
+    assert not list(out.rglob("*.tmp"))
+    (out / "new").write_text("")
+    refused("sweep", recipe, "--out", out / "new")
+
+
 def test_not_in_several_processes(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert "start it without torchrun" in refused("sweep", recipe, "--out", tmp_path / "out")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from spikegraph.export.files import whole_file
+
 PICTURES = ("sweep.svg", "sweep.png")
 _AXES = (
     ("additions", "best_by_additions", "synaptic additions until decision, per sample"),
@@ -19,6 +21,8 @@ def draw(report: dict[str, Any], folder: Path) -> list[Path]:
     ------
     ModuleNotFoundError
         matplotlib is not installed.
+    FileFormatError
+        A picture cannot be written.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -38,7 +42,9 @@ def draw(report: dict[str, Any], folder: Path) -> list[Path]:
     paths = [folder / name for name in PICTURES]
     with matplotlib.rc_context({"svg.hashsalt": "spikegraph"}):  # the same report, the same bytes
         for path in paths:
-            figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+            with whole_file(path) as part:
+                kind = path.suffix.removeprefix(".")
+                figure.savefig(part, format=kind, metadata={"Date": None} if kind == "svg" else None)
     return paths
 
 

@@ -185,7 +185,7 @@ def sweep_trained(
     chosen = _chosen(dataset, recipe, on, samples)
 
     def quantized(setting: Setting) -> Graph:
-        (folder / setting.name).mkdir(parents=True, exist_ok=True)
+        _make(folder / setting.name)
         chip = None if setting.bits is None else "generic"
         net = folder / setting.name / "net.h5"
         graph, _ = stages.export(trained, net, chip=chip, weight_bits=setting.bits).integers
@@ -250,13 +250,17 @@ def _report(
     recipes: dict[Setting, Recipe],
     evaluated: Callable[[Setting], dict[str, Any]],
 ) -> dict[str, Any]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OptionError(str(folder), f"cannot be made ({error})", "choose another --out") from error
+    _make(folder)
     points = []
     for setting, recipe in recipes.items():
         steps, weight = setting.n_steps or recipe.coding.n_steps, recipe.training.additions_weight
         changed = {"bits": setting.bits, "n_steps": steps, "additions_weight": weight}
         points.append({"point": setting.name} | changed | evaluated(setting))
     return write_report(folder, told | {"made_by": _MADE_BY}, points)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(str(folder), f"cannot be made ({error})", "choose another --out") from error
