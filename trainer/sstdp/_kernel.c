@@ -64,10 +64,14 @@ static int64_t taps_of(const sg_layer *layer, int64_t line, tap *taps) {
   return n;
 }
 
-/* Forward: `value` is float, or int32_t for whole numbers. With `aligned` x is summed apart, aligned, wrapped and saturated as
+/* A sum of whole numbers keeps its low 32 bits: x is then aligned and wrapped to 24, so that no others matter. */
+#define ADD_FLOATS(a, b) ((a) + (b))
+#define ADD_WHOLE(a, b) ((int32_t)((uint32_t)(a) + (uint32_t)(b)))
+
+/* Forward: `value` is float, or int32_t for whole numbers, and `add` adds two of them. With `aligned` x is summed apart, aligned, wrapped and saturated as
  * docs/semantics.md says, and bias is in units of v; without, the caller knows that neither can happen, and sums go straight
  * into v, in units of x. A bias, one per output channel, may be NULL. */
-#define FORWARD(name, value, lowest, highest, aligned)                                                                  \
+#define FORWARD(name, value, add, lowest, highest, aligned)                                                             \
   CLONES EXPORT int64_t name(const sg_layer *layer, const int32_t *times, const value *weight, const value *bias,       \
                              value threshold, const int32_t *until, int32_t *fired_at, value *peak,                     \
                              int32_t *peak_at, value *last, int64_t first, int64_t every) {                             \
@@ -104,7 +108,7 @@ static int64_t taps_of(const sg_layer *layer, int64_t line, tap *taps) {
           for (int64_t k = 0; k < n_taps; k++) {                                                                        \
             const value *restrict row = weight + taps[k].row * lanes;                                                   \
             value *restrict to = sums + taps[k].site * lanes;                                                           \
-            for (int64_t i = 0; i < lanes; i++) to[i] += row[i];                                                        \
+            for (int64_t i = 0; i < lanes; i++) to[i] = add(to[i], row[i]);                                             \
             if (!is_touched[taps[k].site]) touched[n_touched++] = (int32_t)taps[k].site;                                \
             is_touched[taps[k].site] = 1;                                                                               \
           }                                                                                                             \
@@ -152,9 +156,9 @@ static int64_t taps_of(const sg_layer *layer, int64_t line, tap *taps) {
     return complete ? 0 : -1;                                                                                           \
   }
 
-FORWARD(sg_forward_float, float, -__FLT_MAX__, __FLT_MAX__, 0)
-FORWARD(sg_forward_whole, int32_t, INT32_MIN, INT32_MAX, 0)
-FORWARD(sg_forward_aligned, int32_t, INT32_MIN, INT32_MAX, 1)
+FORWARD(sg_forward_float, float, ADD_FLOATS, -__FLT_MAX__, __FLT_MAX__, 0)
+FORWARD(sg_forward_whole, int32_t, ADD_WHOLE, INT32_MIN, INT32_MAX, 0)
+FORWARD(sg_forward_aligned, int32_t, ADD_WHOLE, INT32_MIN, INT32_MAX, 1)
 
 /* gradient[row] += sum over samples, spikes j and outputs i of delta_i · f(end_i - t_j). f is 1 from 0 on and 0 before, or
  * `table`, whose entry n_steps stands for 0. Of the rows, those that are `first` modulo `every`. */
@@ -222,7 +226,7 @@ CLONES EXPORT int64_t sg_back(const sg_layer *layer, const int32_t *times, const
   return complete ? 0 : -1;
 }
 
-#ifndef SG_NO_PYTHON
+#ifndef SPIKEGRAPH_PLAIN_LIBRARY
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 

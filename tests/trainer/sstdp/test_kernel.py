@@ -110,6 +110,17 @@ def test_by_hand():
         assert window.last.flatten().tolist() == [3, 2]
 
 
+def test_sums_beyond_32_bits_keep_the_low_ones():
+    # 600 lines at once, each with the largest weight and exponent: x = 600 · 32767 · 2^7 = 2,516,505,600 > 2^31.
+    # Aligned and wrapped, 64 x becomes 64 (x - 9600 · 2^18) = 64 · -76,800.
+    geometry = Geometry(channels=600, outputs=1)
+    weight = torch.full(geometry.weight_shape, float(32767 << 7))
+    for run in (kernel.run_window, definition.run_window):
+        window = run(geometry, torch.zeros(1, 600), weight, None, 5.0, 2, torch.tensor([1]), integer=True)
+        assert window.last.flatten().tolist() == [-76800]
+        assert window.fired_at.flatten().tolist() == [2]
+
+
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 @pytest.mark.parametrize("with_table", [False, True])
 def test_sums_over_pairs(geometry, with_table):
