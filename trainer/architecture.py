@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from spikegraph.export.connectivity import Shape
+from spikegraph.export.errors import RecipeError
+
+MOST_WEIGHTS = 1 << 29  # 16 bytes of each in training (itself, its gradient, two moments of Adam's): 8 GiB
+MOST_NEURONS = 1 << 26  # 4 bytes of each for every step of every sample: 256 MiB
 
 _WORD = re.compile(
     r"(?P<n>\d+)(?P<kind>c|r|rec)?(?P<k>\d+)?(/(?P<stride>\d+))?|(?P<pool>mp|ap)(?P<size>\d+)|do(?P<p>0?\.\d+)"
@@ -47,13 +54,15 @@ def parse(text: str) -> list[Layer]:
     Raises
     ------
     ValueError
-        A word is none of these, or a convolution or pooling follows a dense layer.
+        A word is none of these, a number in it is too large, or a convolution or pooling follows a dense layer.
     """
     layers = []
     for word in text.split():
         match = _WORD.fullmatch(word)
         if match is None or not _makes_sense(match):
             raise ValueError(f"{word!r} is no layer: use 32c5, 32c5/2, 64r, 64r/2, mp2, ap2, do0.5, 512 or 512rec")
+        if any(int(match[name] or 0) > MOST_NEURONS for name in ("n", "k", "stride", "size")):
+            raise ValueError(f"{word!r} is too large: no number may be above {MOST_NEURONS:,}")
         layers.append(_layer(match))
         if layers[-1].kind in _SPATIAL and any(layer.kind in ("dense", "recurrent") for layer in layers):
             raise ValueError(f"{word!r} follows a dense layer, which has no rows and columns")
@@ -89,6 +98,63 @@ def _layer(match: re.Match[str]) -> Layer:
 def reads_images(layers: Sequence[Layer]) -> bool:
     """Tell whether layers see the rows and columns of their input: a dense one never comes before one that does."""
     return any(layer.kind in _SPATIAL for layer in layers)
+
+
+def shapes_of(layers: Sequence[Layer], input_shape: Shape, n_outputs: int) -> list[Shape]:
+    """Return the shape behind each layer, and of the dense output last, before anything of that size is made.
+
+    Parameters
+    ----------
+    input_shape : (n,) or (c, h, w)
+    n_outputs : int
+
+    Raises
+    ------
+    RecipeError
+        A layer needs rows and columns that there are not, or leaves none; there are too many weights or neurons.
+    """
+    shapes, shape, n_weights, n_neurons = [], tuple(input_shape), 0, 0
+    output = Layer(kind="dense", n=n_outputs)
+    for layer, name in zip([*layers, output], [*names_of(layers), "output"], strict=True):
+        if layer.kind in _SPATIAL and len(shape) != 3:
+            what = f"{name} needs rows and columns, and samples of shape {shape} have none"
+            raise RecipeError("network.layers", what, "use dense layers, such as 512")
+        before, shape = shape, _shape_behind(layer, shape)
+        if min(shape) < 1:
+            raise RecipeError("network.layers", f"nothing is left of {tuple(input_shape)} after {name}", "pool less")
+        n_weights += _weights(layer, before)
+        n_neurons += {"residual": 2, "avgpool": 0, "dropout": 0}.get(layer.kind, 1) * math.prod(shape)
+        for what, n, most in (("weights", n_weights, MOST_WEIGHTS), ("neurons", n_neurons, MOST_NEURONS)):
+            if n > most:
+                found = f"the network has {n:,} {what} up to {name}, and at most {most:,} are trained"
+                raise RecipeError("network.layers", found, "use smaller layers, or pool before them")
+        shapes.append(shape)
+    return shapes
+
+
+def _shape_behind(layer: Layer, shape: Shape) -> Shape:
+    match layer.kind:
+        case "conv":
+            around = 2 * (layer.kernel // 2) - layer.kernel
+            return (layer.n, *((size + around) // layer.stride + 1 for size in shape[1:]))
+        case "residual":
+            return (layer.n, *((size - 1) // layer.stride + 1 for size in shape[1:]))
+        case "maxpool" | "avgpool":
+            return (shape[0], *(size // layer.kernel for size in shape[1:]))
+        case "dropout":
+            return shape
+    return (layer.n,)
+
+
+def _weights(layer: Layer, before: Shape) -> int:
+    n_in = before[0] if layer.kind in _SPATIAL else math.prod(before)
+    skip = layer.n * n_in if layer.n != n_in or layer.stride != 1 else 0
+    return {
+        "conv": layer.n * n_in * layer.kernel**2,
+        "residual": layer.n * (n_in + layer.n) * 9 + skip,
+        "dense": layer.n * n_in,
+        "recurrent": layer.n * (n_in + layer.n),
+    }.get(layer.kind, 0)
 
 
 def names_of(layers: Sequence[Layer]) -> list[str]:

@@ -10,14 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from spikegraph.export.connectivity import Shape
-from spikegraph.trainer.architecture import Layer, names_of, parse, reads_images
+from spikegraph.trainer.architecture import Layer, names_of, parse, reads_images, shapes_of
 from spikegraph.trainer.modules import LIF
 from spikegraph.trainer.network import SpikingNetwork
 from spikegraph.trainer.recipe import NetworkSection, Recipe
 
 
 def build_network(recipe: Recipe, pixels: Shape, n_classes: int) -> SpikingNetwork:
-    """Build the network of a recipe for samples (c, h, w), its weights drawn from the recipe's seed."""
+    """Build the network of a recipe for samples (c, h, w), its weights drawn from the recipe's seed.
+
+    Raises
+    ------
+    RecipeError
+        The layers do not fit such samples, or are too large: see `spikegraph.trainer.architecture.shapes_of`.
+    """
     settings, layers = recipe.network, parse(recipe.network.layers)
     spatial = reads_images(layers)
     input_shape = pixels if spatial else (math.prod(pixels),)
@@ -70,7 +76,8 @@ def build_module(
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     shape, flat = input_shape, len(input_shape) == 1
     output = Layer(kind="dense", n=n_outputs)
-    for layer, name in zip([*layers, output], [*names_of(layers), "output"], strict=True):
+    shapes = shapes_of(layers, input_shape, n_outputs)
+    for layer, name, behind in zip([*layers, output], [*names_of(layers), "output"], shapes, strict=True):
         if layer.kind in ("dense", "recurrent") and not flat:
             modules["flatten"], shape, flat = nn.Flatten(), (math.prod(shape),), True
         if layer.kind == "conv":
@@ -81,19 +88,16 @@ def build_module(
             if normed:
                 modules[f"{name}_norm"] = nn.BatchNorm2d(layer.n)
             modules[name] = neurons()
-            shape = (layer.n, *((size + 2 * padding - layer.kernel) // layer.stride + 1 for size in shape[1:]))
         elif layer.kind == "residual":
             modules[name] = ResidualBlock(shape[0], layer.n, layer.stride, neurons)
-            shape = (layer.n, *((size - 1) // layer.stride + 1 for size in shape[1:]))
         elif layer.kind in ("maxpool", "avgpool"):
             modules[name] = (nn.MaxPool2d if layer.kind == "maxpool" else nn.AvgPool2d)(layer.kernel)
-            shape = (shape[0], *(size // layer.kernel for size in shape[1:]))
         elif layer.kind == "dropout":
             modules[name] = nn.Dropout(layer.p)
         else:
             modules[f"{name}_synapses"] = nn.Linear(shape[0], layer.n, bias=settings.bias)
             modules[name] = neurons(last=name == "output", recurrent=layer.kind == "recurrent")
-            shape = (layer.n,)
+        shape = behind
     return nn.Sequential(modules)
 
 

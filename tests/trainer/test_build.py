@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from spikegraph.trainer.architecture import Layer, names_of, parse
+from spikegraph.export.errors import RecipeError
+from spikegraph.trainer.architecture import Layer, names_of, parse, shapes_of
 from spikegraph.trainer.build import ResidualBlock, build_network
 
 
@@ -60,6 +61,39 @@ def test_no_word(word):
 def test_no_rows_and_columns_behind_a_dense_layer(text):
     with pytest.raises(ValueError, match=f"'{text.split()[-1]}' follows a dense layer"):
         parse(text)
+
+
+@pytest.mark.parametrize("word", ["99999999999", "67108865c3", "8c67108865", "8r/99999999999", "mp99999999999"])
+def test_no_number_is_too_large(word):
+    with pytest.raises(ValueError, match=f"'{word}' is too large: no number may be above 67,108,864"):
+        parse(f"16c3 {word}")
+
+
+def test_shapes():
+    layers = parse("4c5 mp2 6c3/2 8r/2 ap2 do0.5 16rec 12")
+    behind = [(4, 16, 12), (4, 8, 6), (6, 4, 3), (8, 2, 2), (8, 1, 1), (8, 1, 1), (16,), (12,), (5,)]
+    assert shapes_of(layers, (3, 16, 12), 5) == behind
+
+
+@pytest.mark.parametrize(
+    ("text", "pixels", "says"),
+    [
+        ("8c3 mp9", (1, 8, 8), r"nothing is left of \(1, 8, 8\) after pool1; pool less"),
+        ("ap9 16", (1, 8, 8), r"nothing is left of \(1, 8, 8\) after pool1"),
+        ("8c3", (700,), r"conv1 needs rows and columns, and samples of shape \(700,\) have none; use dense layers"),
+        ("mp2", (700,), "pool1 needs rows and columns"),
+        ("8r", (2, 8), "block1 needs rows and columns"),
+        # Each layer has less: 2 · 2^26 weights of 2 pixels, and then 2^26 · 8.
+        ("67108864 8", (2,), "671,088,640 weights up to hidden2, and at most 536,870,912 are trained; use smaller"),
+        ("60000rec", (2,), "3,600,120,000 weights up to hidden"),
+        ("8c65537", (1, 8, 8), "34,360,786,952 weights up to conv1"),
+        ("6000r", (6000, 1, 1), "648,000,000 weights"),
+        ("99999c1", (1, 28, 28), "78,399,216 neurons up to conv1, and at most 67,108,864"),
+    ],
+)
+def test_what_cannot_be_built(make_recipe, text, pixels, says):
+    with pytest.raises(RecipeError, match=f"network.layers: .*{says}"):
+        build_network(make_recipe(network={"layers": text}), pixels, 3)
 
 
 def test_names():

@@ -9,7 +9,7 @@ from torch import nn
 
 from spikegraph.export.connectivity import Shape
 from spikegraph.export.errors import RecipeError
-from spikegraph.trainer.architecture import Layer, names_of, parse, reads_images
+from spikegraph.trainer.architecture import Layer, names_of, parse, reads_images, shapes_of
 from spikegraph.trainer.recipe import OneSpikeRecipe, Recipe
 from spikegraph.trainer.sstdp.geometry import Geometry
 from spikegraph.trainer.sstdp.layers import EarliestPool2d, OneSpikeLayer
@@ -25,7 +25,7 @@ def build_network(recipe: Recipe, pixels: Shape, n_classes: int) -> OneSpikeNetw
     Raises
     ------
     RecipeError
-        Pooling or a convolution leaves nothing of the image.
+        The layers do not fit such samples, or are too large: see `spikegraph.trainer.architecture.shapes_of`.
     """
     settings, n_steps = _settings(recipe), recipe.coding.n_steps
     words = parse(settings.layers)
@@ -34,16 +34,15 @@ def build_network(recipe: Recipe, pixels: Shape, n_classes: int) -> OneSpikeNetw
     layers: dict[str, OneSpikeLayer | EarliestPool2d] = {}
     rule, input_shape = _rule(settings), shape
     output = Layer(kind="dense", n=n_classes)
+    shapes = shapes_of(words, shape, n_classes)
     for k, (word, name) in enumerate(zip([*words, output], [*names_of(words), "output"], strict=True)):
         if word.kind == "dropout":
             continue
         if word.kind == "maxpool":
             layers[name] = EarliestPool2d(word.kernel)
-            shape = (shape[0], shape[1] // word.kernel, shape[2] // word.kernel)
         else:
-            geometry = _geometry(word, shape)
             layers[name] = OneSpikeLayer(
-                geometry,
+                _geometry(word, shape),
                 n_steps=n_steps,
                 rule=rule,
                 chip=recipe.chip,
@@ -51,9 +50,7 @@ def build_network(recipe: Recipe, pixels: Shape, n_classes: int) -> OneSpikeNetw
                 urgency=settings.urgency if name == "output" else 0.0,
                 dropout=words[k + 1].p if k + 1 < len(words) else 0.0,
             )
-            shape = (word.n,) if geometry.is_dense else geometry.out_shape
-        if min(shape) < 1:
-            raise RecipeError("network.layers", f"nothing is left of {pixels} after {name}", "pool less")
+        shape = shapes[k]
     network = OneSpikeNetwork(layers, input_shape, n_steps)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)

@@ -183,6 +183,15 @@ def test_what_does_not_go_together_is_refused(sections, message):
         recipe(**sections)
 
 
-def test_a_network_larger_than_its_image_is_refused():
-    with pytest.raises(RecipeError, match="nothing is left"):
-        build_network(recipe(network={"layers": "4c3 mp2 mp2 mp2"}), (1, 6, 6), 3)
+@pytest.mark.parametrize(
+    ("layers", "pixels", "says"),
+    [
+        ("4c3 mp2 mp2 mp2", (1, 6, 6), r"nothing is left of \(1, 6, 6\) after pool3"),
+        ("8c3", (36,), "conv1 needs rows and columns"),
+        ("mp2", (36,), "pool1 needs rows and columns"),
+        ("60000 60000", (36,), "weights up to hidden2"),
+    ],
+)
+def test_a_network_that_does_not_fit_its_samples_is_refused(layers, pixels, says):
+    with pytest.raises(RecipeError, match=says):
+        build_network(recipe(network={"layers": layers}), pixels, 3)
