@@ -43,7 +43,8 @@ class Layer:
 def parse(text: str) -> list[Layer]:
     """Read an architecture.
 
-    - `32c5`: convolution with 32 channels and a 5 x 5 kernel, "same" padding; `32c5/2`: with stride 2;
+    - `32c5`: convolution with 32 channels and a 5 x 5 kernel, which is odd, so that the padding (2 on each side) keeps
+      the image's size; `32c5/2`: with stride 2;
     - `64r`, `64r/2`: a residual block of two 3 x 3 convolutions (a 1 x 1 convolution beside where the shape changes);
     - `mp2`, `ap2`: max pooling of spikes, average pooling;
     - `512`, `512rec`: dense, and with recurrent synapses;
@@ -54,7 +55,8 @@ def parse(text: str) -> list[Layer]:
     Raises
     ------
     ValueError
-        A word is none of these, a number in it is too large, or a convolution or pooling follows a dense layer.
+        A word is none of these, a number in it is too large, a kernel is even, or a convolution or pooling follows a
+        dense layer.
     """
     layers = []
     for word in text.split():
@@ -63,8 +65,11 @@ def parse(text: str) -> list[Layer]:
             raise ValueError(f"{word!r} is no layer: use 32c5, 32c5/2, 64r, 64r/2, mp2, ap2, do0.5, 512 or 512rec")
         if any(int(match[name] or 0) > MOST_NEURONS for name in ("n", "k", "stride", "size")):
             raise ValueError(f"{word!r} is too large: no number may be above {MOST_NEURONS:,}")
-        layers.append(_layer(match))
-        if layers[-1].kind in _SPATIAL and any(layer.kind in ("dense", "recurrent") for layer in layers):
+        layers.append(layer := _layer(match))
+        if layer.kind == "conv" and layer.kernel % 2 == 0:
+            remedy = f"use {layer.n}c{layer.kernel - 1} or {layer.n}c{layer.kernel + 1}"
+            raise ValueError(f"{word!r} has an even kernel, which no padding centres on a pixel: {remedy}")
+        if layer.kind in _SPATIAL and any(before.kind in ("dense", "recurrent") for before in layers):
             raise ValueError(f"{word!r} follows a dense layer, which has no rows and columns")
     return layers
 

@@ -69,6 +69,12 @@ def test_no_number_is_too_large(word):
         parse(f"16c3 {word}")
 
 
+@pytest.mark.parametrize("word", ["8c4", "8c4/2"])
+def test_an_even_kernel_would_change_the_size(word):
+    with pytest.raises(ValueError, match=f"'{word}' has an even kernel, .*: use 8c3 or 8c5"):
+        parse(word)
+
+
 def test_shapes():
     layers = parse("4c5 mp2 6c3/2 8r/2 ap2 do0.5 16rec 12")
     behind = [(4, 16, 12), (4, 8, 6), (6, 4, 3), (8, 2, 2), (8, 1, 1), (8, 1, 1), (16,), (12,), (5,)]

@@ -19,7 +19,7 @@ class Augmentation(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     shift: int = Field(default=0, ge=0, le=64, description="random shift of up to so many pixels in both directions")
-    flip: bool = Field(default=False, description="mirror every other sample, left to right")
+    flip: bool = Field(default=False, description="mirror left to right, with probability 1/2")
     rotate: float = Field(default=0.0, ge=0, le=180, description="turn by up to so many degrees")
     scale: float = Field(default=0.0, ge=0, le=0.5, description="enlarge or shrink by up to this share")
     erase: int = Field(default=0, ge=0, le=256, description="set a square with a side of so many pixels to 0")
