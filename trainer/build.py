@@ -13,7 +13,8 @@ from spikegraph.export.connectivity import Shape
 from spikegraph.trainer.architecture import Layer, names_of, parse, reads_images, shapes_of
 from spikegraph.trainer.modules import LIF
 from spikegraph.trainer.network import SpikingNetwork
-from spikegraph.trainer.recipe import NetworkSection, Recipe
+from spikegraph.trainer.recipe import Recipe
+from spikegraph.trainer.sections import NetworkSection
 
 
 def build_network(recipe: Recipe, pixels: Shape, n_classes: int) -> SpikingNetwork:
@@ -32,8 +33,7 @@ def build_network(recipe: Recipe, pixels: Shape, n_classes: int) -> SpikingNetwo
         module = build_module(layers, input_shape, n_classes * settings.neurons_per_class, settings)
         torch.manual_seed(recipe.training.seed)  # after what torch's own constructors draw
         _draw_weights(module)
-        largest = recipe.coding.max_value if recipe.coding.kind in ("direct", "events") else 1
-        network = SpikingNetwork(module, input_shape, chip=recipe.chip, largest_input=largest)
+        network = SpikingNetwork(module, input_shape, chip=recipe.chip, largest_input=recipe.coding.largest)
     if settings.method == "tl":  # thresholds alone
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(name.endswith("v_threshold"))

@@ -31,8 +31,9 @@ from spikegraph.trainer.log import CsvLog
 from spikegraph.trainer.method import Network, build_network, build_objective, lower_network, readout_of
 from spikegraph.trainer.network import SpikingNetwork
 from spikegraph.trainer.optimisation import Stepper, learning_rate
+from spikegraph.trainer.own import Maker
 from spikegraph.trainer.processes import Processes, processes
-from spikegraph.trainer.recipe import Recipe, load_recipe
+from spikegraph.trainer.recipe import Recipe, differences, load_recipe
 from spikegraph.trainer.stopping import best_epoch, is_over, kept_epoch
 
 CHECKPOINT, RECIPE, LOG, SUMMARY = "checkpoint.safetensors", "recipe.toml", "log.csv", "summary.json"
@@ -49,6 +50,8 @@ class TrainingRun:
     data : DataSet
     workers : Processes
         This process, its device, and those that train with it.
+    module : callable, optional
+        For method "module": makes the `torch.nn.Module`.
 
     Raises
     ------
@@ -56,9 +59,9 @@ class TrainingRun:
         The chip cannot hold such a network.
     """
 
-    def __init__(self, recipe: Recipe, data: DataSet, workers: Processes = _ALONE) -> None:
+    def __init__(self, recipe: Recipe, data: DataSet, workers: Processes = _ALONE, module: Maker | None = None) -> None:
         self.recipe, self.data, self.workers, self.device = recipe, data, workers, workers.device
-        self.network = build_network(recipe, data.train.sample_shape, data.n_classes).to(self.device)
+        self.network = build_network(recipe, data.train.sample_shape, data.n_classes, module).to(self.device)
         self.objective = build_objective(recipe, self.network)
         self.held_out = held_out(recipe, len(data.train))
         self.used = np.setdiff1d(np.arange(len(data.train)), self.held_out)
@@ -75,6 +78,11 @@ class TrainingRun:
     def coding(self) -> InputCoding:
         """How the network's data become spikes when it is used (training draws afresh in every epoch)."""
         return input_coding(self.recipe)
+
+    def rehearse(self) -> None:
+        """Change and encode a sample as training will: what does not go together is refused, and nothing written."""
+        x = augmented(self.data.train.samples(self.used[:1]), self.recipe.data, np.random.default_rng(0))
+        self.coding.encode(x, self.used[:1], self.recipe.coding.n_steps)
 
     def resume(self, checkpoint: Path) -> None:
         """Go on from a checkpoint; raises `FileFormatError` as `load_checkpoint` does."""
@@ -234,8 +242,9 @@ def train_recipe(
     progress: Progress,
     test: bool = True,
     tensorboard: bool = False,
+    module: Maker | None = None,
 ) -> dict[str, Any]:
-    """Train a recipe into a folder and return the summary: see `TrainingRun.train`.
+    """Train a recipe into a folder and return the summary: see `TrainingRun` and its `train`.
 
     Raises
     ------
@@ -249,11 +258,14 @@ def train_recipe(
     if trained:
         if not resume:
             raise OptionError(str(folder), "holds a training run already", "add --resume, or choose another --out")
-        if load_recipe(folder / RECIPE) != recipe:
-            what = "holds a run with other settings"
-            raise OptionError(str(folder), what, "resume with the settings of that run, or choose another --out")
+        held = load_recipe(folder / RECIPE)
+        if held != recipe:
+            what = f"holds a run with other settings ({differences(held, recipe)})"
+            remedy = f"go on with `spikegraph train {folder / RECIPE} --out {folder} --resume`, or choose another --out"
+            raise OptionError(str(folder), what, remedy)
     with processes(checked_device(device)) as workers:
-        run = TrainingRun(recipe, data, workers)
+        run = TrainingRun(recipe, data, workers, module)
+        run.rehearse()
         if workers.is_first:
             _make_folder(folder, recipe)
         if trained:
@@ -271,7 +283,7 @@ def _make_folder(folder: Path, recipe: Recipe) -> None:
         raise OptionError(str(folder), f"cannot be written ({error})", "choose another --out") from error
 
 
-def load_run(folder: Path) -> tuple[Recipe, Network]:
+def load_run(folder: Path, module: Maker | None = None) -> tuple[Recipe, Network]:
     """Load the recipe and the trained network of a training run's folder: of the epoch that its recipe keeps.
 
     Where that epoch computed in floats, clips of weights of few bits are not trained yet: they are chosen for the
@@ -283,7 +295,7 @@ def load_run(folder: Path) -> tuple[Recipe, Network]:
         )
     recipe = load_recipe(folder / RECIPE)
     progress = read_progress(folder / CHECKPOINT)
-    network = build_network(recipe, tuple(progress["pixels"]), int(progress["n_classes"]))
+    network = build_network(recipe, tuple(progress["pixels"]), int(progress["n_classes"]), module)
     load_checkpoint(folder / CHECKPOINT, network, part="best" if recipe.training.keep == "best" else "network")
     if isinstance(network, SpikingNetwork) and len(progress["history"]) <= recipe.training.float_epochs:
         network.fit_clips()

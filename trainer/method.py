@@ -1,4 +1,4 @@
-"""The two families of networks: populations of LIF neurons (STL and its kin), and one-spike networks (SSTDP).
+"""The families of networks: LIF populations (STL and its kin), one-spike networks (SSTDP), modules of one's own.
 
 The loop and the stages ask here, and know no other difference.
 """
@@ -10,14 +10,15 @@ from typing import Any
 
 from spikegraph.export.coding import InputCoding, Readout
 from spikegraph.export.connectivity import Array, Shape
+from spikegraph.export.errors import RecipeError
 from spikegraph.export.float_graph import FloatGraph
 from spikegraph.export.graph import Graph
-from spikegraph.trainer import build, lower
+from spikegraph.trainer import build, lower, own
 from spikegraph.trainer import execute as lif
 from spikegraph.trainer.losses import LOSSES
 from spikegraph.trainer.network import SpikingNetwork
 from spikegraph.trainer.objective import Objective
-from spikegraph.trainer.recipe import OneSpikeRecipe, Recipe
+from spikegraph.trainer.recipe import OneSpikeRecipe, OwnRecipe, Recipe
 from spikegraph.trainer.sstdp import build as one_spike_build
 from spikegraph.trainer.sstdp import execute as one_spike
 from spikegraph.trainer.sstdp import lower as one_spike_lower
@@ -35,8 +36,19 @@ def readout_of(recipe: Recipe) -> Readout:
     return Readout(kind=settings.readout, output="output", neurons_per_class=settings.neurons_per_class)
 
 
-def build_network(recipe: Recipe, pixels: Shape, n_classes: int) -> Network:
-    """Build the network of a recipe for samples (c, h, w), its weights drawn from the recipe's seed."""
+def build_network(recipe: Recipe, pixels: Shape, n_classes: int, module: own.Maker | None = None) -> Network:
+    """Build the network of a recipe for samples (c, h, w) or (n,), its weights drawn from the recipe's seed.
+
+    Parameters
+    ----------
+    module : callable, optional
+        For method "module": makes the `torch.nn.Module`.
+    """
+    if isinstance(recipe, OwnRecipe):
+        return own.build_network(recipe, pixels, n_classes, module)
+    if module is not None:
+        what = f"is given, and the recipe has a network, method {recipe.network.method!r}"
+        raise RecipeError("module", what, "leave it out, or say [network] method = 'module'")
     if isinstance(recipe, OneSpikeRecipe):
         return one_spike_build.build_network(recipe, pixels, n_classes)
     return build.build_network(recipe, pixels, n_classes)

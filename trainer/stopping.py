@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from spikegraph.trainer.recipe import TrainingSection
+from spikegraph.trainer.sections import TrainingSection
 
 History = Sequence[dict[str, Any]]
 

@@ -73,7 +73,7 @@ def convert(
     chip: str | None = None,
     weight_bits: int | None = None,
     assumed: Assumptions | None = None,
-    calibrate: str | None = None,
+    calibrate: str | Split | None = None,
     data_dir: str | Path | None = None,
     samples: int | None = None,
     coding: InputCoding | None = None,
@@ -93,9 +93,9 @@ def convert(
         For the chip "generic".
     assumed : Assumptions, optional
         What the format leaves open.
-    calibrate : str, optional
-        "mnist:train", …: choose scales that keep the spikes on this data (see `quantize_calibrated`). Not the data that
-        accuracy is to be told on.
+    calibrate : str or Split, optional
+        "mnist:train", …, or samples in memory: choose scales that keep the spikes on this data (see
+        `quantize_calibrated`). Not the data that accuracy is to be told on.
     data_dir : path, optional
         Folder (or archive) of the data set's files.
     samples : int, optional

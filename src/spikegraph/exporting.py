@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spikegraph import __version__
 from spikegraph.destination import require_place_for
@@ -17,6 +18,9 @@ from spikegraph.export.graph import Graph
 from spikegraph.export.loss import LossReport
 from spikegraph.export.quantize import QuantizationReport, quantize
 from spikegraph.export.rounding import FEW_BITS, weight_bits_of
+
+if TYPE_CHECKING:
+    from torch import nn
 
 FLOATS = "none"  # the chip of networks that compute in floats, as recipes call it
 
@@ -53,6 +57,7 @@ def export(
     chip: str | None = None,
     weight_bits: int | None = None,
     fit_clip: bool | None = None,
+    module: Callable[[], nn.Module] | None = None,
 ) -> Exported:
     """Write the network of a training run as a graph to `out`, quantized.
 
@@ -70,6 +75,8 @@ def export(
     fit_clip : bool, optional
         Clip weights where that makes their error least; by default for weights of up to 4 bits, unless the network was
         trained with these very weights.
+    module : callable, optional
+        What `train` was given, for a recipe with method "module".
     """
     from spikegraph.trainer.checkpoint import read_progress
     from spikegraph.trainer.loop import CHECKPOINT, input_coding, load_run
@@ -81,7 +88,7 @@ def export(
     if chip == FLOATS and (weight_bits is not None or fit_clip is not None):
         raise OptionError("--chip none", "leaves the weights in floats", "leave --weight-bits and --fit-clip out")
     folder = Path(run)
-    recipe, network = load_run(folder)
+    recipe, network = load_run(folder, module)
     history = read_progress(folder / CHECKPOINT)["history"]
     trained_for = recipe.quantization
     trained_weights = (trained_for.chip, trained_for.weight_bits)

@@ -5,7 +5,7 @@ Only here the trained network's own forward pass becomes a place, beside those o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -27,12 +27,15 @@ from spikegraph.targets.places import PLACES, Place
 from spikegraph.targets.recording import Recorded, is_recording, read_recording
 from spikegraph.targets.verify import Verification
 from spikegraph.targets.verify import verify as verify_places
-from spikegraph.trainer.data import load_split
+from spikegraph.trainer.data import Split, load_split
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from spikegraph.export.connectivity import Array
     from spikegraph.export.recordings import Recordings
     from spikegraph.trainer.method import Network
+    from spikegraph.trainer.own import Maker
     from spikegraph.trainer.recipe import Recipe
 
 TORCH, TORCH_FLOAT = "torch", "torch-float"
@@ -82,12 +85,13 @@ class _Batch:
 def verify(
     path: str | Path,
     against: Sequence[str],
-    data: str | None = None,
+    data: str | Split | None = None,
     *,
     to: str = "reference",
     samples: int | None = None,
     data_dir: str | Path | None = None,
     run: str | Path | None = None,
+    module: Callable[[], nn.Module] | None = None,
     distances: bool = True,
     progress: Progress = silent,
 ) -> Proof:
@@ -100,8 +104,8 @@ def verify(
     against : sequence of str
         Places: "torch" (the trained network's own forward pass in the chip's integers), "native", "lava", …; files
         with runs recorded elsewhere (see `read_recording`); "torch-float", whose likeness is measured.
-    data : str, optional
-        "digits:test", …; without it, the input that a recording brings along.
+    data : str or Split, optional
+        "digits:test", …, or samples in memory; without it, the input that a recording brings along.
     to : str
         The place or file that they are compared with.
     samples : int, optional
@@ -110,15 +114,17 @@ def verify(
         Folder (or archive) of the data set's files.
     run : path, optional
         For "torch": the folder of the training run; by default the one that the graph's provenance names.
+    module : callable, optional
+        For "torch", where the run was trained with method "module": what `train` was given.
     distances : bool
         For "torch-float": measure distances of spike trains.
     progress : callable(what, done, total)
     """
     graph = formats.load_integer(path)
     against = [name.strip() for name in against]
-    places = {name: _place(graph, name, run) for name in against if name != TORCH_FLOAT}
-    baseline = _place(graph, to, run, "--to")
-    trained = _Trained.of(graph, run, TORCH_FLOAT) if TORCH_FLOAT in against else None
+    places = {name: _place(graph, name, run, module) for name in against if name != TORCH_FLOAT}
+    baseline = _place(graph, to, run, module, "--to")
+    trained = _Trained.of(graph, run, module, TORCH_FLOAT) if TORCH_FLOAT in against else None
     if not places and trained is None:
         raise OptionError("--against", "names no place", f"name some of {', '.join([*PLACES, TORCH, TORCH_FLOAT])}")
     recordings = [place for place in (*places.values(), baseline) if isinstance(place, Recorded)]
@@ -142,9 +148,9 @@ def verify(
     return Proof(verification=whole, likeness=alike)
 
 
-def _place(graph: Graph, name: str, run: str | Path | None, option: str = "--against") -> Place:
+def _place(graph: Graph, name: str, run: str | Path | None, module: Maker | None, option: str = "--against") -> Place:
     if name == TORCH:
-        return _Trained.of(graph, run, name).in_integers(graph)
+        return _Trained.of(graph, run, module, name).in_integers(graph)
     if is_recording(name):
         return read_recording(name, graph)
     if name not in PLACES:
@@ -174,7 +180,11 @@ def _of_samples(place: Place, batch: _Batch) -> Place:
 
 
 def _batches(
-    graph: Graph, recordings: Sequence[Recorded], data: str | None, data_dir: str | Path | None, samples: int | None
+    graph: Graph,
+    recordings: Sequence[Recorded],
+    data: str | Split | None,
+    data_dir: str | Path | None,
+    samples: int | None,
 ) -> tuple[int, Iterator[_Batch]]:
     """Return how many samples there are, and the samples, batch by batch."""
     size = samples_per_batch(graph, list(graph.populations), "reference")
@@ -212,7 +222,7 @@ class _Trained:
         self._recipe, self._network = recipe, network
 
     @classmethod
-    def of(cls, graph: Graph, run: str | Path | None, name: str) -> _Trained:
+    def of(cls, graph: Graph, run: str | Path | None, module: Maker | None, name: str) -> _Trained:
         """Load the very checkpoint that the graph was exported from, from `run` or the folder that the graph names."""
         from spikegraph.trainer.loop import CHECKPOINT, load_run
 
@@ -223,7 +233,7 @@ class _Trained:
         if not (folder / CHECKPOINT).is_file():
             remedy = "name the folder of the training run with --run"
             raise OptionError(f"--against {name}", f"there is no checkpoint in {folder}", remedy)
-        recipe, network = load_run(folder)
+        recipe, network = load_run(folder, module)
         digest = sha256((folder / CHECKPOINT).read_bytes()).hexdigest()
         if digest != graph.provenance.get("checkpoint_sha256"):
             what = f"the checkpoint in {folder} is not the one that the graph was exported from"

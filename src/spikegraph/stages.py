@@ -5,7 +5,7 @@ Each call reads what the stage before it wrote. The command line is a thin layer
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,9 +43,11 @@ from spikegraph.progress import Progress, silent
 from spikegraph.proof import verify
 from spikegraph.targets.builders import build as build_graph
 from spikegraph.targets.encoded import MOST_VALUES, WRITERS
-from spikegraph.trainer.data import Split, load_data, load_split, parse_noise
+from spikegraph.trainer.data import DataSet, Split, load_data, load_split, parse_noise
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from spikegraph.export.connectivity import Array
 
 # From elsewhere, for those who take the stages from here.
@@ -53,10 +55,11 @@ __all__ = ["convert", "diff", "export", "inspect", "load_integer", "verify"]
 
 
 def train(
-    recipe: str | Path,
+    recipe: str | Path | Mapping[str, Any],
     out: str | Path,
     *,
-    data: str | Path | None = None,
+    data: str | Path | DataSet | None = None,
+    module: Callable[[], nn.Module] | None = None,
     seed: int | None = None,
     epochs: int | None = None,
     chip: str | None = None,
@@ -69,12 +72,16 @@ def train(
 
     Parameters
     ----------
-    recipe : str or Path
-        Name of a recipe, or a TOML file.
+    recipe : str or Path, or mapping
+        Name of a recipe, or a TOML file, or what would be in one.
     out : path
         Gets recipe.toml, checkpoint.safetensors, log.csv and summary.json.
-    data : path, optional
-        Folder (or archive) of the data set's files; without it they are fetched into the user's cache where need be.
+    data : path or DataSet, optional
+        Folder (or archive) of the data set's files; without it they are fetched into the user's cache where need be. Or
+        the data itself, such as `data_of_arrays(…)`, in place of the recipe's set.
+    module : callable, optional
+        Makes a `torch.nn.Module`, for a recipe with method "module": its class, or a function. Also `export` and
+        `verify` then need it: a run holds parameters, no code.
     seed, epochs, chip : optional
         In place of the recipe's; chip "none" trains in floats.
     resume : bool
@@ -89,9 +96,19 @@ def train(
     from spikegraph.trainer.recipe import load_recipe
 
     chosen = load_recipe(recipe).changed(seed=seed, epochs=epochs, chip=chip)
-    dataset = load_data(chosen.data.set, Path(data) if data else None).downscaled(chosen.data.downscale)
+    if isinstance(data, DataSet):
+        chosen, dataset = chosen.on(data.name), data
+    else:
+        dataset = load_data(chosen.data.set, Path(data) if data else None)
     return train_recipe(
-        chosen, dataset, Path(out), resume=resume, device=device, progress=progress, tensorboard=tensorboard
+        chosen,
+        dataset.downscaled(chosen.data.downscale),
+        Path(out),
+        resume=resume,
+        device=device,
+        progress=progress,
+        tensorboard=tensorboard,
+        module=module,
     )
 
 
@@ -130,7 +147,7 @@ def check(
     *,
     chip: str | None = None,
     weight_bits: int | None = None,
-    data: str | None = None,
+    data: str | Split | None = None,
     data_dir: str | Path | None = None,
     samples: int | None = None,
     fix: bool = False,
@@ -148,8 +165,8 @@ def check(
         Check against this chip's limits, and those of its cores, as well.
     weight_bits : int, optional
         For the chip "generic".
-    data : str, optional
-        "digits:test", …: run it in the native engine, for the largest values of x, u and v.
+    data : str or Split, optional
+        "digits:test", …, or samples in memory: run it in the native engine, for the largest values of x, u and v.
     data_dir : path, optional
         Folder (or archive) of the data set's files.
     samples : int, optional
@@ -175,7 +192,7 @@ def check(
         formats.require_own(out)
     require_place_for(out, "graph", not_of=[path])
     profile = load_chip(chip, weight_bits=weight_bits) if chip else None
-    split = load_split(data, data_dir, samples) if data else None
+    split = None if data is None else load_split(data, data_dir, samples)
     try:
         graph = load_integer(path)
     except GraphError as error:  # a whole file with an illegal graph: the answer is no
@@ -238,7 +255,7 @@ def _batches(
 
 def simulate(
     path: str | Path,
-    data: str,
+    data: str | Split,
     out: str | Path | None = None,
     *,
     data_dir: str | Path | None = None,
@@ -315,7 +332,7 @@ def simulate(
 
 def accuracy(
     path: str | Path,
-    data: str,
+    data: str | Split,
     *,
     data_dir: str | Path | None = None,
     n_steps: int | None = None,
@@ -367,7 +384,7 @@ def additions(path: str | Path, against: str | Path) -> dict[str, Any]:
 
 def encode(
     path: str | Path,
-    data: str,
+    data: str | Split,
     out: str | Path,
     *,
     data_dir: str | Path | None = None,
@@ -380,8 +397,8 @@ def encode(
     ----------
     path : path
         Graph file with a coding.
-    data : str
-        "digits:test", …
+    data : str or Split
+        "digits:test", …, or samples in memory, such as `data_of_arrays(…).test`.
     out : path
         Its suffix says for whom: see `spikegraph.targets.encoded.WRITERS`.
     data_dir : path, optional

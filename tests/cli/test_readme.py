@@ -29,9 +29,18 @@ def test_the_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert [line.split(":")[1] for line in out[1:]] == [" identical", " identical"]
 
 
-def test_a_network_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/networks.md").read_text(), re.S)
-    exec(block, {})  # noqa: S102
+def test_a_network_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    by_our_loop, by_its_own = re.findall(r"```python\n(.*?)```", (ROOT / "docs/networks.md").read_text(), re.S)
+    names: dict[str, object] = {}
+    exec(by_our_loop, names)  # noqa: S102
+    accuracy, *verified = capsys.readouterr().out.splitlines()
+    assert float(accuracy) > 0.9
+    assert [line.split(":")[:2] for line in verified] == [["torch", " identical"], ["native", " identical"]]
+    exec(by_its_own, names)  # noqa: S102
     same, accuracy = capsys.readouterr().out.split()
     assert same == "True"
     assert float(accuracy) > 0.9
+    assert (tmp_path / "loop-net.h5").is_file()

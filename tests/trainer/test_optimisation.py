@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from spikegraph.trainer.optimisation import learning_rate, make_optimizer
-from spikegraph.trainer.recipe import TrainingSection
+from spikegraph.trainer.sections import TrainingSection
 from spikegraph.trainer.stopping import best_epoch, is_over, kept_epoch
 
 

@@ -57,12 +57,12 @@ def load_data(name: str, place: Path | None = None) -> DataSet:
     return DataSet(name=name, n_classes=known.n_classes, train=train, test=test)
 
 
-def load_split(spec: str, place: str | Path | None = None, first: int | None = None) -> Split:
+def load_split(spec: str | Split, place: str | Path | None = None, first: int | None = None) -> Split:
     """Load one split, or its first so many samples: "digits:test"; without a split's name the test split.
 
-    `place` is as in `load_data`.
+    `place` is as in `load_data`. A Split is taken as it is.
     """
-    split = _whole_split(spec, None if place is None else Path(place))
+    split = spec if isinstance(spec, Split) else _whole_split(spec, None if place is None else Path(place))
     return split if first is None else split.first(first)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from spikegraph.trainer.architecture import parse
-from spikegraph.trainer.section import Positive, Section
+from spikegraph.trainer.sections import Positive, Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0, le=1e6)]
