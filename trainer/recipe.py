@@ -180,7 +180,8 @@ def _flat(raw: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
 def _validated(raw: dict[str, object], where: str) -> Recipe:
     network = raw.get("network")
     method = network.get("method") if isinstance(network, dict) else None
-    kind = {"sstdp": OneSpikeRecipe, "module": OwnRecipe}.get(method, Recipe)
+    kinds: dict[str, type[Recipe]] = {"sstdp": OneSpikeRecipe, "module": OwnRecipe}
+    kind = kinds.get(str(method), Recipe)
     try:
         return kind.model_validate(raw)
     except ValidationError as error:
