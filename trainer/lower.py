@@ -58,7 +58,7 @@ def lower(
             for route in branch.routes:
                 _add(projections, replace(_projection(network, name, branch, route, own), clip=clip))
         if node.neurons.recurrent_weight is not None:
-            weight = _numpy(node.neurons.recurrent_weight)
+            weight = as_array(node.neurons.recurrent_weight)
             _add(projections, FloatDense(source=name, target=name, weight=weight, delay_steps=1, clip=clips[-1]))
     variable: Literal["s", "v"] = "v" if readout is not None and readout.kind == "membrane" else "s"
     names = ["output"] if len(network.outputs) == 1 else [f"output{k + 1}" for k in range(len(network.outputs))]
@@ -85,7 +85,8 @@ def fan_out(graph: FloatGraph) -> dict[str, Array]:
     return reached
 
 
-def _numpy(parameter: Tensor) -> np.ndarray[Any, np.dtype[Any]]:
+def as_array(parameter: Tensor) -> Array:
+    """Return what a parameter holds, on the CPU."""
     return np.asarray(parameter.detach().cpu().numpy())
 
 
@@ -95,8 +96,8 @@ def _population(node: Node, synapses: list[Folded]) -> FloatPopulation:
         shape=node.shape,
         tau_syn=neurons.tau("syn"),
         tau_mem=neurons.tau("mem"),
-        v_threshold=_numpy(neurons.positive_threshold()),
-        bias=sum(_numpy(own.bias) for own in synapses),
+        v_threshold=as_array(neurons.positive_threshold()),
+        bias=sum(as_array(own.bias) for own in synapses),
         reset=neurons.dynamics.reset,
         refractory_steps=neurons.dynamics.refractory_steps,
         max_spikes=neurons.dynamics.max_spikes,
@@ -108,7 +109,7 @@ def _add(projections: dict[str, FloatProjection], projection: FloatProjection) -
 
 
 def _projection(network: SpikingNetwork, target: str, branch: Branch, route: Route, own: Folded) -> FloatProjection:
-    synapse, weight = branch.synapse, _numpy(own.weight)
+    synapse, weight = branch.synapse, as_array(own.weight)
     ends: dict[str, Any] = {"source": route.source, "target": target}
     pool: Any = pool_of(route)
     size = (1, 1) if pool is None else pool.kernel_size

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from spikegraph.export.coding import InputCoding, Readout
-from spikegraph.export.connectivity import Array, Shape
+from spikegraph.export.connectivity import Shape
 from spikegraph.export.float_graph import (
     FloatConv2d,
     FloatDense,
@@ -17,6 +17,7 @@ from spikegraph.export.float_graph import (
     FloatSumPool2d,
 )
 from spikegraph.export.graph import Input, Output
+from spikegraph.trainer.lower import as_array
 from spikegraph.trainer.sstdp.layers import EarliestPool2d, OneSpikeLayer
 from spikegraph.trainer.sstdp.network import OneSpikeNetwork
 
@@ -73,13 +74,13 @@ def lower(
 
 
 def _neurons(layer: OneSpikeLayer, source: str, name: str) -> tuple[FloatPopulation, FloatProjection]:
-    geometry, weight = layer.geometry, _numpy(layer.weight)
+    geometry, weight = layer.geometry, as_array(layer.weight)
     dense = geometry.is_dense
     shape: Shape = (geometry.outputs,) if dense else geometry.out_shape
     population = FloatPopulation(
         shape=shape,
         v_threshold=np.float32(layer.v_threshold),
-        bias=np.float32(0) if layer.bias is None else _numpy(layer.bias),
+        bias=np.float32(0) if layer.bias is None else as_array(layer.bias),
         max_spikes=1,
     )
     if dense:
@@ -89,7 +90,3 @@ def _neurons(layer: OneSpikeLayer, source: str, name: str) -> tuple[FloatPopulat
         source=source, target=name, weight=weight, stride=geometry.stride, padding=geometry.padding
     )
     return population, projection
-
-
-def _numpy(parameter: Any) -> Array:
-    return np.asarray(parameter.detach().cpu().numpy())
