@@ -20,7 +20,7 @@ from torch import Tensor
 
 from spikegraph.export.coding import InputCoding
 from spikegraph.export.connectivity import Array
-from spikegraph.export.errors import OptionError, SpikegraphError
+from spikegraph.export.errors import DataError, OptionError, SpikegraphError
 from spikegraph.export.files import write_whole
 from spikegraph.export.quantize import quantize
 from spikegraph.progress import Progress, silent
@@ -220,7 +220,16 @@ class TrainingRun:
 
 
 def held_out(recipe: Recipe, n_samples: int) -> Array:
-    """Return the numbers of the training samples that are kept for validation, sorted."""
+    """Return the numbers of the training samples that are kept for validation, sorted.
+
+    Raises
+    ------
+    DataError
+        There is one sample alone, and none would be left to train on.
+    """
+    if n_samples < 2:
+        what = f"has {n_samples} training sample, and at least 2 are needed: one to train on, one for validation"
+        raise DataError(recipe.data.set, what, "give it more")
     order = np.random.default_rng([recipe.training.seed, 0]).permutation(n_samples)
     return np.sort(order[: min(max(1, round(recipe.data.validation * n_samples)), n_samples - 1)])
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from spikegraph.export.errors import FileFormatError, GraphError, OptionError, SpikegraphError
+from spikegraph.export.errors import DataError, FileFormatError, GraphError, OptionError, SpikegraphError
 from spikegraph.export.quantize import quantize
 from spikegraph.hwsim.simulate import simulate
 from spikegraph.trainer import method
@@ -231,6 +231,13 @@ def test_a_folder_that_cannot_be_made(tmp_path, tiny, make_recipe):
     for out in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(OptionError, match="choose another --out"):
             train(make_recipe(), tiny, out)
+
+
+def test_one_sample_cannot_be_shared_with_validation(tmp_path, tiny, make_recipe):
+    data = replace(tiny, train=tiny.train.first(1))
+    with pytest.raises(DataError, match="tiny: has 1 training sample, and at least 2 are needed"):
+        train(make_recipe(), data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("chip", ["none", "loihi1"])
