@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -194,9 +193,10 @@ def read_recording(path: str | os.PathLike[str], graph: Graph) -> Recorded:
     if suffix == ".npy":
         output = next(iter(graph.outputs.values())).population
         try:
-            return recorded({output: {"s": np.load(file, mmap_mode="r", allow_pickle=False)}}, name=file.name)
-        except (OSError, ValueError, EOFError) as error:
+            spikes = np.load(file, mmap_mode="r", allow_pickle=False)
+        except Exception as error:  # NumPy evaluates a header as Python's literals: it can end in nearly any
             raise FileFormatError(str(path), "is not a whole array of numbers", "save it with np.save") from error
+        return recorded({output: {"s": spikes}}, name=file.name)
     return _read_npz(file) if suffix == ".npz" else _read_hdf5(file)
 
 
@@ -259,7 +259,9 @@ def _read_npz(file: Path) -> Recorded:
             raise FileFormatError(str(file), f"holds {size:,} bytes, more than {MAX_BYTES:,}", "record fewer samples")
         with np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except FileFormatError:
+        raise
+    except Exception as error:  # as above
         raise FileFormatError(str(file), "is not a whole .npz file of numbers", "save it with np.savez") from error
     traces: dict[str, dict[str, Array]] = {}
     inputs: dict[str, Array] = {}

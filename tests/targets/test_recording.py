@@ -1,8 +1,11 @@
 """Runs recorded elsewhere are places: files of every kind, pipelines, parts of a graph; and what is none is refused."""
 
+import zipfile
+
 import h5py
 import numpy as np
 import pytest
+from npy_headers import SPOILT, with_header
 
 from spikegraph.export.errors import FileFormatError, TargetError
 from spikegraph.export.hdf5 import graph_checksum
@@ -167,6 +170,16 @@ def test_what_is_of_another_graph_is_refused(case, traces, says):
     place = place.samples(0, 3) if "2 samples" in says else place
     with pytest.raises(TargetError, match=says):
         raise verify(graph, rasters, {"other": place}).refusals["other"]
+
+
+@pytest.mark.parametrize("header", SPOILT)
+def test_spoilt_headers(case, tmp_path, header):
+    (tmp_path / "a.npy").write_bytes(with_header(header))
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("output.s.npy", with_header(header))
+    for name in ("a.npy", "a.npz"):
+        with pytest.raises((FileFormatError, TargetError), match=name.replace(".", "[.]")):
+            read_recording(tmp_path / name, case[0])
 
 
 def test_what_is_no_recording_is_refused(case, tmp_path):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import DataError
-from spikegraph.trainer.data.split import DataSet, Part, Split
+from spikegraph.trainer.data.split import MOST_CLASSES, DataSet, Part, Split
 
 NAMES = ("x_train", "y_train", "x_test", "y_test")
 _LIMIT = 8 << 30  # bytes of the four arrays
@@ -57,8 +56,9 @@ def _split(x: Array, label: Array, name: str, part: Part) -> Split:
     if label.shape != x.shape[:1] or label.dtype.kind not in "iu":
         what = f"has shape {label.shape} of {label.dtype}, expected {x.shape[:1]} integers"
         raise DataError(where, what, "give each sample its class, 0, 1, …")
-    if not 0 <= label.min() <= label.max() < 1 << 16:
-        raise DataError(where, f"has classes {label.min()}…{label.max()}, expected 0…65535", "number them from 0")
+    if not 0 <= label.min() <= label.max() < MOST_CLASSES:
+        what = f"has classes {label.min()}…{label.max()}, expected 0…{MOST_CLASSES - 1}"
+        raise DataError(where, what, "number them from 0")
     return Split(name=f"{name}:{part}", x=x[:, None] if x.ndim == 3 else x, label=label.astype(np.int64))
 
 
@@ -84,6 +84,9 @@ def load_npz(path: Path) -> DataSet:
             raise DataError(str(path), f"holds {size} bytes, at most {_LIMIT} are read", "make it smaller, with uint8")
         with np.load(path, allow_pickle=False) as file:  # never objects: those are pickles
             arrays = {name: file[name] for name in NAMES}
-    except (OSError, EOFError, ValueError, MemoryError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:
-        raise DataError(str(path), f"cannot be read ({error})", remedy) from error
+    except DataError:
+        raise
+    except Exception as error:
+        # NumPy evaluates a header as Python's literals: a spoilt one can end in nearly any exception.
+        raise DataError(str(path), f"cannot be read ({' '.join(str(error).split())})", remedy) from error
     return data_of_arrays(**arrays, name=path.stem)

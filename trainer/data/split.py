@@ -16,6 +16,9 @@ from spikegraph.export.recordings import Recordings
 Part = Literal["train", "test"]
 
 
+MOST_CLASSES = 1 << 16
+
+
 class Recorded(Protocol):
     """Recordings, or what becomes recordings once samples are chosen: until then it may stay in its files."""
 

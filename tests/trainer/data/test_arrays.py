@@ -6,6 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from npy_headers import SPOILT, as_npy, with_header
 
 from spikegraph.export.errors import DataError, OptionError
 from spikegraph.trainer.data import arrays, data_of_arrays, load_data, load_split
@@ -103,6 +104,16 @@ def test_spoilt_npz(tmp_path):
         path.write_bytes(content)
         with pytest.raises(DataError, match="cannot be read"):
             load_data(str(path))
+
+
+@pytest.mark.parametrize("header", SPOILT)
+def test_spoilt_headers(tmp_path, header):
+    path = tmp_path / "own.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in GOOD.items():
+            archive.writestr(f"{name}.npy", with_header(header) if name == "x_train" else as_npy(array))
+    with pytest.raises(DataError, match=r"own\.npz: (cannot be read|x_train)|own: x_train"):
+        load_data(str(path))
 
 
 def test_sizes_are_checked_first(tmp_path, monkeypatch):
