@@ -169,7 +169,7 @@ def load_profile(name: str | Path) -> CostProfile:
         raise ChipError(str(path), "does not exist", f"check the name, or choose one of {', '.join(profile_names())}")
     try:
         return CostProfile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise ChipError(str(path), f"cannot be read as TOML ({error})", "give a profile") from error
     except ValidationError as error:
         first = error.errors()[0]

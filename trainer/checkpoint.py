@@ -7,6 +7,7 @@ is kept) and `optimizer.INDEX.FIELD`.
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from spikegraph.export.errors import FileFormatError, SpikegraphError
+from spikegraph.trainer.architecture import MOST_NEURONS
+from spikegraph.trainer.data.split import MOST_CLASSES
 
 
 def save_checkpoint(
@@ -73,11 +76,10 @@ def read_progress(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             progress: dict[str, Any] = json.loads(file.metadata()["progress"])
-        sizes = [*progress["pixels"], progress["n_classes"]]
-        sound = len(sizes) > 1 and all(map(_is_size, sizes)) and _is_scale(progress.get("scaler"))
-        if not (_are_epochs(progress["history"]) and sound):
+        sound = _is_shape(progress["pixels"]) and _is_size(progress["n_classes"], MOST_CLASSES)
+        if not (sound and _are_epochs(progress["history"]) and _is_scale(progress.get("scaler"))):
             raise ValueError("its progress is not a training run's")
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         message = str(error).splitlines()[0]
         raise FileFormatError(str(path), f"is no checkpoint ({message})", "train again") from error
     return progress
@@ -104,8 +106,15 @@ def _is_scale(value: object) -> bool:
     )
 
 
-def _is_size(value: object) -> bool:
-    return isinstance(value, int) and value >= 1
+def _is_shape(value: object) -> bool:
+    """Tell whether it is a sample's shape, (n,) or (c, h, w), of a size that can be built for."""
+    if not isinstance(value, list) or len(value) not in (1, 3):
+        return False
+    return all(_is_size(size, MOST_NEURONS) for size in value) and math.prod(value) <= MOST_NEURONS
+
+
+def _is_size(value: object, most: int) -> bool:
+    return type(value) is int and 1 <= value <= most
 
 
 def _optimizer_states(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:

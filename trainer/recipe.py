@@ -157,7 +157,7 @@ def load_recipe(source: str | Path | Mapping[str, Any]) -> Recipe:
         raise RecipeError(f"recipe {name!r}", "is not known", f"choose one of {known}, or give a .toml file")
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise RecipeError(name, f"is not valid TOML ({error})", "mend that line") from error
     return _validated(raw, name)
 

@@ -104,6 +104,7 @@ BASE = 'name = "mine"\ntitle = "Mine"\n'
             "has times but no barrier",
         ),
         ("[[operation", "cannot be read as TOML"),
+        ("a = " + "[" * 100_000, "cannot be read as TOML"),
     ],
 )
 def test_a_wrong_profile_says_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:
