@@ -125,7 +125,9 @@ class OneSpikeLayer(nn.Module):
 class EarliestPool2d(nn.Module):
     """Pooling of spikes: the earliest of a window, as max pooling does on spikes; the error goes to that one neuron.
 
-    Of several earliest it goes to the first; in a window that stayed silent to the one that came nearest to firing.
+    Of several earliest it goes to the one with the largest peak, as ties of a first-spike readout go to the larger
+    potential (docs/semantics.md); in a window that stayed silent to the one that came nearest to firing. Peaks beyond 8
+    thresholds count as equal, and of equals the first in the window has it.
 
     Parameters
     ----------

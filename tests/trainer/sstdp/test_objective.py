@@ -1,6 +1,7 @@
 """Target times by hand; decisions by the law: ties and silence are wrong."""
 
 import numpy as np
+import pytest
 import torch
 
 from spikegraph.export.coding import InputCoding, Readout
@@ -96,16 +97,23 @@ def test_a_sample_ends_where_it_is_stopped():
     assert torch.equal(stopped["hidden"].fired_at, cut["hidden"].fired_at)
 
 
-def test_pooling_hands_the_error_to_the_earliest_or_the_nearest():
-    fired_at = torch.tensor([[[[4.0, 2.0], [9.0, 2.0]], [[20.0, 20.0], [20.0, 20.0]]]], requires_grad=True)
-    peak = torch.tensor([[[[1.5, 1.5], [1.5, 9.5]], [[0.1, -4.0], [0.7, 0.2]]]])
+@pytest.mark.parametrize(
+    ("fired_at", "peak", "step", "chosen"),
+    [
+        ([4.0, 2, 9, 3], [9.5, 1.5, 1.5, 1.5], 2, 1),  # the earliest, whatever the peaks
+        ([4.0, 2, 9, 2], [1.5, 1.5, 1.5, 2.5], 2, 3),  # of two earliest the one with the larger peak
+        ([3.0, 3, 3, 3], [1.0, 1.5, 1.2, 1.5], 3, 1),  # of equals among these the first
+        ([3.0, 3, 3, 3], [1.0, 8.0, 1.2, 9.0], 3, 1),  # beyond 8 thresholds they are equal
+        ([20.0, 20, 20, 20], [0.1, -4.0, 0.7, 0.2], 20, 2),  # silent: the nearest to firing
+    ],
+)
+def test_pooling_hands_the_error_to_one_neuron(fired_at, peak, step, chosen):
+    fired_at = torch.tensor(fired_at).reshape(1, 1, 2, 2).requires_grad_()
+    peak = torch.tensor(peak).reshape(1, 1, 2, 2)
     pooled = EarliestPool2d(2)(Fired(fired_at, peak, peak))
-    assert pooled.fired_at.flatten().tolist() == [2, 20]
+    assert pooled.fired_at.flatten().tolist() == [step]
     pooled.fired_at.sum().backward()
-    first, silent = fired_at.grad[0]
-    assert first.sum() == 1
-    assert first[0, 1] + first[1, 1] == 1  # one of the two that were first
-    assert silent.tolist() == [[0, 0], [1, 0]]
+    assert fired_at.grad.flatten().tolist() == [float(k == chosen) for k in range(4)]
 
 
 def test_learning_raises_the_label_and_lowers_the_others():
