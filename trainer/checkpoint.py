@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def save_checkpoint(
     temporary = path.with_suffix(".tmp")
     try:
         # safetensors' own `save_file` would leave a file of another name behind whenever a run is killed in it.
-        content = save(tensors, metadata={"progress": json.dumps(progress)})
+        content = save(tensors, metadata={"progress": json.dumps(progress), "sha256": _digest(tensors)})
         with temporary.open("wb") as handle:
             handle.write(content)
             handle.flush()
@@ -67,6 +68,15 @@ def save_checkpoint(
 
 def _at_rest(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().contiguous()
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    """Return the SHA-256 of tensors and their names: safetensors has no checksum of its own."""
+    digest = sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def read_progress(path: Path) -> dict[str, Any]:
@@ -155,6 +165,9 @@ def load_checkpoint(
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            expected = file.metadata().get("sha256")  # older checkpoints have none
+        if expected not in (None, _digest(tensors)):
+            raise FileFormatError(str(path), "is damaged: its tensors are not those that were written", "train again")
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise FileFormatError(str(path), "holds NaN or infinity", "train again with a smaller learning rate")
         states = _optimizer_states(tensors)

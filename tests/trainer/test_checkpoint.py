@@ -70,6 +70,23 @@ def test_loading_without_an_optimizer(saved):
     assert same(network.state_dict(), other.state_dict())
 
 
+def test_changed_tensors_are_noticed(saved):
+    path, *_ = saved
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1  # the last bit of a number: finite, and of the right shape
+    path.write_bytes(content)
+    with pytest.raises(FileFormatError, match="is damaged: its tensors are not those that were written"):
+        load_checkpoint(path, make(seed=1)[0])
+
+
+def test_a_checkpoint_from_before_there_were_checksums(saved):
+    path, network, _ = saved
+    save_file(load_file(path), path, metadata={"progress": json.dumps(PROGRESS)})
+    other, _ = make(seed=1)
+    load_checkpoint(path, other)
+    assert same(network.state_dict(), other.state_dict())
+
+
 def test_same_state_same_bytes(saved, tmp_path):
     path, network, optimizer = saved
     save_checkpoint(tmp_path / "again.safetensors", network, optimizer, PROGRESS)

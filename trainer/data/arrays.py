@@ -9,6 +9,7 @@ import numpy as np
 
 from spikegraph.export.connectivity import Array
 from spikegraph.export.errors import DataError
+from spikegraph.export.log import LOG
 from spikegraph.trainer.data.split import MOST_CLASSES, DataSet, Part, Split
 
 NAMES = ("x_train", "y_train", "x_test", "y_test")
@@ -39,6 +40,10 @@ def data_of_arrays(x_train: Array, y_train: Array, x_test: Array, y_test: Array,
     if test.label.max() >= n_classes:
         what = f"y_test has class {test.label.max()}, but y_train has 0…{n_classes - 1} only"
         raise DataError(name, what, "give each class samples to train on")
+    empty = np.setdiff1d(np.arange(n_classes), train.label)
+    if empty.size:
+        what = "%s: y_train has no sample of %d of its %d classes, such as %d"
+        LOG.warning(what, name, empty.size, n_classes, empty[0])
     return DataSet(name=name, n_classes=n_classes, train=train, test=test)
 
 

@@ -45,7 +45,7 @@ def augmented(x: Array | Recordings, how: Augmentation, random: np.random.Genera
     if isinstance(x, Recordings):
         return _events(x, how, random)
     _refuse(how.drop, "drop", "pixels")
-    _require_picture(x.shape)
+    _require_picture(x.shape, how)
     if how.shift:
         x = _shifted(x, how.shift, random)
     if how.flip:
@@ -62,10 +62,14 @@ def _refuse(value: float, name: str, kind: str) -> None:
         raise DataError("augmentation", f"{name} = {value:g} is not for {kind}", f"leave out {name}")
 
 
-def _require_picture(shape: tuple[int, ...]) -> None:
+def _require_picture(shape: tuple[int, ...], how: Augmentation) -> None:
     if len(shape) != 4:
         what = f"samples of shape {shape[1:]} have no height and width"
         raise DataError("augmentation", what, "leave it out, or give the samples as (c, h, w)")
+    for name in ("shift", "erase"):
+        if getattr(how, name) >= max(shape[2:]):
+            what = f"{name} = {getattr(how, name)} can leave nothing of pictures of {shape[2]} x {shape[3]}"
+            raise DataError("augmentation", what, "choose a smaller one")
 
 
 def _shifted(x: Array, most: int, random: np.random.Generator) -> Array:
@@ -122,7 +126,7 @@ def _events(x: Recordings, how: Augmentation, random: np.random.Generator) -> Re
     for name in ("rotate", "scale", "erase"):
         _refuse(getattr(how, name), name, "recordings")
     if how.shift or how.flip:
-        _require_picture(x.shape)
+        _require_picture(x.shape, how)
         x = _moved(x, how, random)
     if how.drop:
         share = random.uniform(0, how.drop, len(x))

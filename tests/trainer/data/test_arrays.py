@@ -80,6 +80,12 @@ def test_npz(tmp_path, save):
         load_split(f"{path}:dev")
 
 
+def test_classes_without_samples_are_told(caplog):
+    x, y = np.zeros((3, 4), np.uint8), np.array([0, 1000, 2000])
+    assert data_of_arrays(x, y, x, y, name="own").n_classes == 2001
+    assert caplog.messages == ["own: y_train has no sample of 1998 of its 2001 classes, such as 1"]
+
+
 def test_objects_are_not_unpickled(tmp_path):
     np.savez(tmp_path / "own.npz", **GOOD | {"y_test": np.array([{}, {}], object)})
     with pytest.raises(DataError, match=r"own\.npz: cannot be read \(Object arrays cannot be loaded"):

@@ -132,5 +132,8 @@ def test_what_does_not_fit(images, recordings):
             change(recordings, **{name: 0.5 if name == "scale" else 1})
     with pytest.raises(DataError, match=r"samples of shape \(6,\) have no height and width"):
         change(np.zeros((3, 6), np.float32), shift=1)
+    for name, size in (("shift", 6), ("erase", 64)):
+        with pytest.raises(DataError, match=rf"{name} = {size} can leave nothing of pictures of 5 x 6"):
+            change(np.zeros((2, 1, 5, 6), np.float32), **{name: size})
     with pytest.raises(DataError, match="have no height and width"):
         change(recordings.reshape(40, 40), flip=True)
