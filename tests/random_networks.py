@@ -182,6 +182,8 @@ class _Builder:
         if math.prod(kernel) * self.chip.weight.format.largest << 6 >= 1 << 23:  # more than u holds: refused
             kernel = (1, 2) if value.shape[2] > 1 else (1, 1)
         padding = (self.chosen(0, kernel[0] // 2), self.chosen(0, kernel[1] // 2))
+        if self.chosen(True, False, False):
+            value = self.call(nn.Dropout(0.4), value, shape=value.shape, from_input=value.from_input)
         module = nn.MaxPool2d(kernel, self.pair(1, 3), padding)
         shape = tuple(module(torch.zeros(1, *value.shape)).shape[1:])
         self.spikes.append(self.call(module, value, shape=shape))

@@ -12,28 +12,45 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spikegraph.trainer.exact import dtype_for, exact_conv2d, exact_linear, largest_sum
-from spikegraph.trainer.trace import Branch, Route
+from spikegraph.trainer.traced import Branch, Drop, Route
+
+Masks = dict[Drop, Tensor]
 
 
-def gathered(routes: tuple[Route, ...], spikes: Mapping[str, Tensor], *, training: bool) -> Tensor:
-    """Add up what the routes of a branch bring to its synapses: (T, B, *shape)."""
-    return reduce(torch.add, [_passed(route, spikes[route.source], training) for route in routes])
+def gathered(branch: Branch, spikes: Mapping[str, Tensor], masks: Masks | None) -> Tensor:
+    """Add up what the routes of a branch bring to its synapses: (T, B, *shape).
+
+    Parameters
+    ----------
+    branch : Branch
+    spikes : dict of Tensor (T, B, *shape) by name
+    masks : dict of Tensor (B, *shape) by Drop
+        Those of the dropouts that were passed in this window; what is passed first is added. None: nothing is dropped.
+    """
+    return reduce(torch.add, [_passed(route, spikes[route.source], masks, branch) for route in branch.routes])
 
 
-def _passed(route: Route, s: Tensor, training: bool) -> Tensor:
-    for module in route.path:
-        if isinstance(module, nn.Flatten):
+def _passed(route: Route, s: Tensor, masks: Masks | None, branch: Branch) -> Tensor:
+    whole = isinstance(branch.synapse, nn.MaxPool2d)  # what is kept stays 1: its relays fire 0 or 1
+    if masks is not None and not whole:
+        s = reduce(torch.mul, [drop.scale for drop in route.kept], s)
+    for part in route.path:
+        if isinstance(part, nn.Flatten):
             s = s.flatten(2)
-        elif isinstance(module, nn.AvgPool2d):  # as sums: folded synapses are per spike
-            s = each_step(_sum_pool(module), s)
-        elif training:  # dropout: the same neurons in every step of the window
-            s = s * module(torch.ones_like(s[0]))
+        elif isinstance(part, nn.AvgPool2d):  # as sums: folded synapses are per spike
+            s = each_step(_sum_pool(part), s)
+        elif masks is not None:  # the same neurons in every step of the window
+            if part not in masks:
+                masks[part] = part.module(torch.ones_like(s[0]))
+            s = s * (masks[part].sign() if whole else masks[part])
     return s
 
 
 def drops(branch: Branch) -> bool:
-    """Tell whether spikes on their way to a branch pass a dropout."""
-    return any(isinstance(module, nn.Dropout | nn.Dropout2d) for route in branch.routes for module in route.path)
+    """Tell whether dropout scales the spikes that come to the synapses of a branch."""
+    return not isinstance(branch.synapse, nn.MaxPool2d) and any(
+        route.kept or any(isinstance(part, Drop) for part in route.path) for route in branch.routes
+    )
 
 
 def rounded(x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from spikegraph.trainer.trace import INPUT, Branch, Route
+from spikegraph.trainer.traced import INPUT, Branch, Route
 
 Kind = Literal["Dense", "Conv2d", "SumPool2d", "OneToOne"]
 

@@ -11,7 +11,7 @@ from torch import nn
 from spikegraph.export.chips import Chip
 from spikegraph.export.errors import GraphError, Problem
 from spikegraph.export.fixed import ALIGN_BITS, STATE_HALF
-from spikegraph.trainer.trace import INPUT, Node
+from spikegraph.trainer.traced import INPUT, Node
 
 
 def common_dt(nodes: Mapping[str, Node]) -> float:

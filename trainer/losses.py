@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from spikegraph.trainer.trace import INPUT
+from spikegraph.trainer.traced import INPUT
 
 
 def cross_entropy(score: Tensor, label: Tensor, n_steps: int) -> Tensor:

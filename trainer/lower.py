@@ -22,7 +22,7 @@ from spikegraph.export.float_graph import (
 from spikegraph.export.graph import Input, Output, free_name
 from spikegraph.trainer.fold import Folded, folded, pool_of
 from spikegraph.trainer.network import SpikingNetwork
-from spikegraph.trainer.trace import INPUT, Branch, Node, Route
+from spikegraph.trainer.traced import INPUT, Branch, Node, Route
 
 
 def lower(

@@ -17,7 +17,7 @@ from spikegraph.export.chips import Chip
 from spikegraph.export.connectivity import Shape
 from spikegraph.export.fixed import ALIGN_BITS
 from spikegraph.export.rounding import FEW_BITS, least_error_clip, weight_bits_of
-from spikegraph.trainer.currents import drops, each_step, gathered, largest_sum_of, rounded, through
+from spikegraph.trainer.currents import Masks, drops, each_step, gathered, largest_sum_of, rounded, through
 from spikegraph.trainer.exact import dtype_for
 from spikegraph.trainer.fold import folded, unfolded, window_size
 from spikegraph.trainer.legal import common_dt, require_room, require_ungraded
@@ -29,7 +29,8 @@ from spikegraph.trainer.quantizers import (
     fold_shared_threshold,
     quantize_population,
 )
-from spikegraph.trainer.trace import INPUT, Branch, Node, trace
+from spikegraph.trainer.trace import trace
+from spikegraph.trainer.traced import INPUT, Branch, Node
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -143,13 +144,13 @@ class SpikingNetwork(nn.Module):
 
     def forward(self, s: Tensor) -> Activity:
         """Run a window of input spikes, float (T, B, *input_shape)."""
-        spikes, v_before_reset = {INPUT: s}, {}
+        spikes, v_before_reset, masks = {INPUT: s}, {}, self._no_masks()
         for name, node in self.nodes.items():
             pool = node.branches[0].synapse
             if isinstance(pool, nn.MaxPool2d) and name not in self.outputs:  # what its relays compute, in less time
-                spikes[name] = each_step(pool, gathered(node.branches[0].routes, spikes, training=self.training))
+                spikes[name] = each_step(pool, gathered(node.branches[0], spikes, masks))
                 continue
-            a, dynamics = self._arriving(node, spikes), node.neurons.dynamics
+            a, dynamics = self._arriving(node, spikes, masks), node.neurons.dynamics
             spikes[name], v = lif(
                 a.x, a.threshold, a.bias, a.decays, dynamics, integer=self.chip is not None, recurrent=a.recurrent
             )
@@ -161,9 +162,9 @@ class SpikingNetwork(nn.Module):
     def windows(self, s: Tensor) -> dict[str, Window]:
         """Run the same window and return every state of every population."""
         run = float_window if self.chip is None else integer_window
-        spikes, windows = {INPUT: s}, {}
+        spikes, windows, masks = {INPUT: s}, {}, self._no_masks()
         for name, node in self.nodes.items():
-            a, dynamics = self._arriving(node, spikes), node.neurons.dynamics
+            a, dynamics = self._arriving(node, spikes, masks), node.neurons.dynamics
             windows[name] = run(a.x, a.threshold, a.bias, a.decays, dynamics, recurrent=a.recurrent, keep_states=True)
             spikes[name] = windows[name].s
         return windows
@@ -176,15 +177,19 @@ class SpikingNetwork(nn.Module):
             return node.neurons.positive_threshold()
         return self._quantized(node, self.chip).threshold_mant * (1 << ALIGN_BITS)
 
-    def _arriving(self, node: Node, spikes: Mapping[str, Tensor]) -> _Arriving:
+    def _no_masks(self) -> Masks | None:
+        """Return what dropouts have drawn when a window begins; None: they drop nothing."""
+        return {} if self.training else None
+
+    def _arriving(self, node: Node, spikes: Mapping[str, Tensor], masks: Masks | None) -> _Arriving:
         neurons, shape = node.neurons, node.shape
         recurrent: Tensor | None
         if self.chip is None:
-            x, bias = self._float_sums(node, spikes)
+            x, bias = self._float_sums(node, spikes, masks)
             threshold, recurrent = neurons.positive_threshold(), neurons.recurrent_weight
         else:
             quantized = self._quantized(node, self.chip)
-            x = self._integer_sums(node, spikes, quantized.weights)
+            x = self._integer_sums(node, spikes, masks, quantized.weights)
             threshold, bias = quantized.threshold_mant, quantized.bias
             recurrent = quantized.weights[-1] if neurons.recurrent_weight is not None else None
         return _Arriving(
@@ -195,10 +200,10 @@ class SpikingNetwork(nn.Module):
             recurrent=recurrent,
         )
 
-    def _float_sums(self, node: Node, spikes: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def _float_sums(self, node: Node, spikes: Mapping[str, Tensor], masks: Masks | None) -> tuple[Tensor, Tensor]:
         sums, biases = [], [torch.zeros(())]
         for branch in node.branches:
-            arriving = gathered(branch.routes, spikes, training=self.training)
+            arriving = gathered(branch, spikes, masks)
             if self.training and branch.norm is not None:
                 own = unfolded(branch, self.largest_input)
                 currents = through(branch, arriving, own.weight) + broadcastable(own.bias, node.shape)
@@ -209,15 +214,17 @@ class SpikingNetwork(nn.Module):
                 biases.append(synapses.bias)
         return reduce(torch.add, sums), reduce(torch.add, biases)
 
-    def _integer_sums(self, node: Node, spikes: Mapping[str, Tensor], weights: list[Tensor]) -> Tensor:
+    def _integer_sums(
+        self, node: Node, spikes: Mapping[str, Tensor], masks: Masks | None, weights: list[Tensor]
+    ) -> Tensor:
         sums, bound = [], 0.0
         for branch, weight in zip(node.branches, weights, strict=False):  # recurrent weights come last
             largest = self._largest(branch)
-            sums.append(through(branch, gathered(branch.routes, spikes, training=self.training), weight, largest))
+            sums.append(through(branch, gathered(branch, spikes, masks), weight, largest))
             if len(node.branches) > 1:
                 bound += largest_sum_of(branch, weight, largest)
         x = sums[0] if len(sums) == 1 else reduce(torch.add, [each.to(dtype_for(bound)) for each in sums])
-        return rounded(x) if self.training and any(drops(branch) for branch in node.branches) else x
+        return rounded(x) if masks is not None and any(drops(branch) for branch in node.branches) else x
 
     def _quantized(self, node: Node, chip: Chip) -> QuantizedPopulation:
         kinds, weights, bias = self._synapses(node)

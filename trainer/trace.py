@@ -17,62 +17,10 @@ from torch import fx, nn
 from spikegraph.export.connectivity import Shape
 from spikegraph.export.errors import GraphError, Problem
 from spikegraph.trainer.modules import LIF
+from spikegraph.trainer.traced import INPUT, Branch, Drop, Node, Norm, Route, Synapse, Traced
 
-INPUT = "input"
-Synapse = nn.Linear | nn.Conv2d
-Norm = nn.BatchNorm1d | nn.BatchNorm2d
 Passed = nn.Dropout | nn.Dropout2d | nn.AvgPool2d | nn.AdaptiveAvgPool2d | nn.Flatten
 _ADDITIONS = (operator.add, operator.iadd, torch.add)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Route:
-    """The spikes of one source, and what they pass before they reach synapses.
-
-    Attributes
-    ----------
-    source : str
-        "input" or a population.
-    path : tuple of modules
-        nn.Dropout, nn.AvgPool2d and nn.Flatten, in order.
-    """
-
-    source: str
-    path: tuple[Passed, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Branch:
-    """Routes that add up and pass the same synapses.
-
-    Attributes
-    ----------
-    synapse : nn.Linear, nn.Conv2d, nn.MaxPool2d or None
-        None: neuron to neuron, with weight 1. nn.MaxPool2d: a window to its relay, with weight 1.
-    norm : nn.BatchNorm1d, nn.BatchNorm2d or None
-    """
-
-    routes: tuple[Route, ...]
-    synapse: Synapse | nn.MaxPool2d | None = None
-    norm: Norm | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Node:
-    """A population and what ends at it. Max pooling of spikes is one of relays: a single spike makes them fire."""
-
-    name: str
-    shape: Shape
-    neurons: LIF
-    branches: tuple[Branch, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Traced:
-    """What a module is made of: populations in the order of computation, and those that are read."""
-
-    nodes: tuple[Node, ...]
-    outputs: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +139,9 @@ class _Interpreter:
         pool = nn.MaxPool2d(_pair(pool.kernel_size), _pair(pool.stride), _pair(pool.padding))
         shape = _shape_after(name, pool, symbol.shape)
         relays = LIF(v_threshold=0.5, train_threshold=False)
-        return self._add(name, shape, relays, (Branch(routes=symbol.routes, synapse=pool),))
+        (route,) = symbol.routes
+        kept = (*route.kept, *(part for part in route.path if isinstance(part, Drop)))
+        return self._add(name, shape, relays, (Branch(routes=symbol.routes, synapse=pool),), kept)
 
     def _neurons(self, name: str, neurons: LIF, symbol: _Symbol) -> _Spikes:
         branches = symbol.branches if isinstance(symbol, _Currents) else (Branch(routes=symbol.routes),)
@@ -206,11 +156,13 @@ class _Interpreter:
         neurons.bind(symbol.shape)
         return self._add(name, symbol.shape, neurons, branches)
 
-    def _add(self, name: str, shape: Shape, neurons: LIF, branches: tuple[Branch, ...]) -> _Spikes:
+    def _add(
+        self, name: str, shape: Shape, neurons: LIF, branches: tuple[Branch, ...], kept: tuple[Drop, ...] = ()
+    ) -> _Spikes:
         while name in {INPUT, *(node.name for node in self.nodes)}:  # a pool may well be used twice
             name += "_"
         self.nodes.append(Node(name=name, shape=shape, neurons=neurons, branches=branches))
-        return _Spikes(shape=shape, routes=(Route(source=name),))
+        return _Spikes(shape=shape, routes=(Route(source=name, kept=kept),))
 
 
 def _through_synapses(name: str, module: Synapse, symbol: _Symbol) -> _Currents:
@@ -251,7 +203,8 @@ def _passed(name: str, module: Passed, symbol: _Symbol) -> _Spikes:
     if isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) != (1, -1):
         raise _refusal(name, f"flattens from {module.start_dim} to {module.end_dim}", "leave nn.Flatten's defaults")
     shape = _shape_after(name, module, symbol.shape)
-    return _Spikes(shape=shape, routes=tuple(replace(r, path=(*r.path, module)) for r in symbol.routes))
+    part = Drop(module=module) if isinstance(module, nn.Dropout | nn.Dropout2d) else module
+    return _Spikes(shape=shape, routes=tuple(replace(r, path=(*r.path, part)) for r in symbol.routes))
 
 
 def _plain_pool(name: str, pool: nn.AvgPool2d | nn.AdaptiveAvgPool2d, symbol: _Spikes) -> nn.AvgPool2d:

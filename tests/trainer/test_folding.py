@@ -12,6 +12,9 @@ from torch import nn
 from torch.nn import functional
 
 from spikegraph.export.chips import load_chip
+from spikegraph.export.quantize import quantize
+from spikegraph.trainer import neurons
+from spikegraph.trainer.lower import lower
 from spikegraph.trainer.modules import LIF
 from spikegraph.trainer.network import SpikingNetwork
 
@@ -27,8 +30,8 @@ def seeded():
     torch.manual_seed(0)
 
 
-def convolutional(**neurons):
-    settings = {"v_threshold": 0.5, "tau_mem": 5e-3, "threshold_per": "channel", **neurons}
+def convolutional(**given):
+    settings = {"v_threshold": 0.5, "tau_mem": 5e-3, "threshold_per": "channel", **given}
     return nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.BatchNorm2d(3), LIF(**settings))
 
 
@@ -123,14 +126,78 @@ def test_dropout_keeps_one_mask_for_the_window(chip):
     assert torch.equal(x[0][x[0] != 0], 2 * whole[x[0] != 0])
 
 
-def test_integers_stay_whole_under_dropout():
-    network = SpikingNetwork(
-        nn.Sequential(nn.Dropout(0.3), nn.Linear(20, 5), LIF(tau_mem=math.inf)), (20,), chip=load_chip("loihi1")
-    )
-    v = network.train()(spikes(4, 3, 20)).v_before_reset["2"]
-    assert torch.equal(v, v.round())
-    v.sum().backward()
-    assert network.module[1].weight.grad.abs().sum() > 0
+def arriving(monkeypatch):
+    """Return a list that fills with the input sums of each population that runs."""
+    sums = []
+
+    def noted(x, *parameters, **options):
+        sums.append(x.detach())
+        return neurons.lif(x, *parameters, **options)
+
+    monkeypatch.setattr("spikegraph.trainer.network.lif", noted)
+    return sums
+
+
+POOLED = {
+    "dropout": [nn.Dropout(0.3)],
+    "dropout, then a pool": [nn.Dropout(0.3), nn.MaxPool2d(2)],
+    "dropout, then two pools": [nn.Dropout(0.3), nn.MaxPool2d(2), nn.MaxPool2d((1, 2), 1)],
+    "dropouts around a pool": [nn.Dropout(0.3), nn.MaxPool2d(2), nn.Dropout(0.4)],
+    "a pool, then dropout": [nn.MaxPool2d(2), nn.Dropout(0.3)],
+}
+
+
+@pytest.mark.parametrize("chip", [None, load_chip("loihi1")], ids=["floats", "integers"])
+@pytest.mark.parametrize("case", POOLED)
+def test_input_sums_under_dropout_are_torchs_own_and_whole_in_integers(monkeypatch, case, chip):
+    """Dropout scales what it keeps; a chip's integers are whole, so that the sums are rounded."""
+    parts = copy.deepcopy(POOLED[case])
+    conv = nn.Conv2d(2, 3, 3, bias=False)
+    network = SpikingNetwork(nn.Sequential(*parts, conv, LIF(tau_mem=math.inf)), (2, 8, 8), chip=chip).train()
+    sums, s = arriving(monkeypatch), spikes(4, 3, 2, 8, 8)
+    torch.manual_seed(1)
+    activity = network(s)
+    assert all(each.unique().tolist() == [0, 1] for each in activity.s.values())  # relays too
+    activity.v_before_reset[network.outputs[0]].sum().backward()
+    assert conv.weight.grad.abs().sum() > 0
+
+    torch.manual_seed(1)
+    for part in parts:
+        s = s * part(torch.ones_like(s[0])) if isinstance(part, nn.Dropout) else torch.stack([part(step) for step in s])
+    weight = conv.weight.detach()
+    if chip is not None:
+        (projection,) = quantize(lower(network, n_steps=4), chip)[0].into(network.outputs[0]).values()
+        weight = torch.tensor(projection.weight, dtype=torch.float32) * 2**projection.weight_exp
+    expected = torch.stack([functional.conv2d(step, weight) for step in s])
+    if chip is not None:
+        assert not torch.equal(expected, expected.round())
+        assert torch.equal(sums[-1], sums[-1].round())
+    torch.testing.assert_close(sums[-1], expected, rtol=1e-4, atol=0.501 if chip else 1e-5)
+
+
+@pytest.mark.parametrize("chip", [None, FINE], ids=["floats", "integers"])
+def test_all_that_a_dropout_feeds_gets_one_mask(chip):
+    class Twice(nn.Module):
+        def __init__(self, joined):
+            super().__init__()
+            self.joined, self.drop = joined, nn.Dropout(0.5)
+            self.plus, self.minus = nn.Linear(30, 30, bias=False), nn.Linear(30, 30, bias=False)
+            self.lif = LIF(v_threshold=1e4, tau_mem=1e-9)
+            with torch.no_grad():
+                nn.init.eye_(self.plus.weight)
+                self.minus.weight.copy_(-self.plus.weight)
+
+        def forward(self, s):
+            return self.lif(self.joined(self, s))
+
+    def sums_of(joined):
+        network = SpikingNetwork(Twice(joined), (30,), chip=chip).train()
+        return network(torch.ones(2, 3, 30)).v_before_reset["lif"].detach()
+
+    assert not sums_of(lambda m, s: (lambda kept: m.plus(kept) + m.minus(kept))(m.drop(s))).any()
+    assert sums_of(lambda m, s: m.plus(m.drop(s)) + m.minus(m.drop(s))).any()  # two calls, two masks
+    of_a_sum = sums_of(lambda m, s: m.plus(m.drop(s + s)))
+    assert len(of_a_sum.unique()) == 2  # both or none
 
 
 def gradients(module, s, shape, chip):

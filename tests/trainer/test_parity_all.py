@@ -29,6 +29,8 @@ def trained(network: SpikingNetwork, raster, n: int) -> None:
     network.train()
     for _ in range(n):
         activity = network(raster)
+        for name, s in activity.s.items():
+            assert name == "input" or ((s == 0) | (s == 1)).all(), name  # under dropout too
         target = torch.rand(activity.s[network.outputs[0]].shape[1:])
         loss = sum((activity.s[name].mean(0) - 0.5).square().mean() for name in network.nodes)
         loss = loss + (activity.s[network.outputs[0]].mean(0) - target).square().mean()

@@ -11,6 +11,7 @@ from spikegraph.export.errors import GraphError
 from spikegraph.trainer.modules import LIF
 from spikegraph.trainer.network import SpikingNetwork
 from spikegraph.trainer.trace import trace
+from spikegraph.trainer.traced import Drop
 
 
 class Forward(nn.Module):
@@ -63,9 +64,9 @@ def test_skips_sums_and_several_outputs():
     assert (currents.synapse, spikes.synapse) == (module.conv2, None)
     (branch,) = head.branches  # a + b of spikes: two routes through the same synapses
     assert [route.source for route in branch.routes] == ["lif1", "lif2"]
-    assert [[type(part) for part in route.path] for route in branch.routes] == [
-        [nn.AvgPool2d, nn.Flatten, nn.Dropout]
-    ] * 2
+    one, other = ([*route.path] for route in branch.routes)
+    assert [type(part) for part in one] == [nn.AvgPool2d, nn.Flatten, Drop]
+    assert (one[2].module, other[2]) == (module.head[2], one[2])  # one call of a dropout
 
 
 def test_spikes_taken_twice_are_two_routes():
