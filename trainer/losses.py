@@ -17,7 +17,7 @@ def cross_entropy(score: Tensor, label: Tensor, n_steps: int) -> Tensor:
     Parameters
     ----------
     score : Tensor (B, n_classes)
-        Spikes of each class in the window (the mean over its neurons), or a membrane over its threshold.
+        Spikes of each class in the window (the mean over its neurons), or a membrane over the largest threshold.
     label : Tensor of int64 (B,)
     n_steps : int
         Not needed here: the more steps, the surer a softmax of counts can be.

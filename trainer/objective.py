@@ -85,8 +85,8 @@ class Objective(nn.Module):
         """Of each class, the mean over its neurons: (B, n_classes)."""
         if self.readout.kind == "count":
             each = s.sum(dim=0)
-        else:  # a membrane grows with the window and with the scale of the integers; bring it to order 1
-            each = v_before_reset[-1] / self.network.threshold_in_v(self.network.outputs[0])
+        else:  # brought to order 1, by one number: the decision compares potentials, not potentials over thresholds
+            each = v_before_reset[-1] / self.network.threshold_in_v(self.network.outputs[0]).max()
         return each.view(len(each), -1, self.readout.neurons_per_class).mean(dim=2)
 
     @torch.no_grad()

@@ -170,6 +170,18 @@ def test_the_log_tells_accuracy_and_additions_of_training(tmp_path, tiny, make_r
     assert float(row["train_accuracy"]) == pytest.approx(right.mean())
 
 
+@pytest.mark.parametrize("chip", ["none", "loihi2"])
+def test_a_membrane_readout_trains_what_it_decides_by(tiny, make_recipe, chip):
+    """Potentials, whatever the thresholds, which differ here by half."""
+    network = {"readout": "membrane", "threshold_noise": 0.5, "threshold_per": "neuron"}
+    run = TrainingRun(make_recipe(network=network, quantization={"chip": chip}), tiny)
+    encoded = run.objective.encode(tiny.test.x, np.arange(30), run.coding)
+    decision = run.objective.decide(encoded)
+    for label in range(3):
+        run.objective(encoded, torch.full((30,), label))
+        assert float(run.objective.figures["train_accuracy"]) == pytest.approx((decision.predicted == label).mean())
+
+
 def test_load_run_gives_the_trained_network(tmp_path, tiny, make_recipe):
     summary = train(make_recipe(), tiny, tmp_path)
     recipe, network = load_run(tmp_path)
