@@ -61,6 +61,9 @@ def trace(module: nn.Module, input_shape: Shape) -> Traced:
     GraphError
         The module does something that no spike graph can: the message names the module and the way out.
     """
+    if len(input_shape) not in (1, 3):
+        remedy = "give (n,), or (c, h, w) with c = 1 for images of one channel"
+        raise _refusal("input", f"has the shape {input_shape}", remedy)
     try:
         graph = _LeavesNeurons().trace(module)
     except Exception as error:  # whatever the user's forward raises on symbols
@@ -144,7 +147,7 @@ class _Interpreter:
         return self._add(name, shape, relays, (Branch(routes=symbol.routes, synapse=pool),), kept)
 
     def _neurons(self, name: str, neurons: LIF, symbol: _Symbol) -> _Spikes:
-        branches = symbol.branches if isinstance(symbol, _Currents) else (Branch(routes=symbol.routes),)
+        branches = _branches(name, symbol)
         if neurons.tau("syn") > 0 and any(branch.norm is not None for branch in branches):
             what = "has a synaptic current with a memory behind a batch norm, which then folds into no weights and bias"
             raise _refusal(name, what, "set tau_syn=0, or leave the batch norm out")
@@ -202,6 +205,8 @@ def _passed(name: str, module: Passed, symbol: _Symbol) -> _Spikes:
         module = _plain_pool(name, module, symbol)
     if isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) != (1, -1):
         raise _refusal(name, f"flattens from {module.start_dim} to {module.end_dim}", "leave nn.Flatten's defaults")
+    if isinstance(module, nn.Flatten) and len(symbol.shape) == 1:
+        return symbol  # flat already
     shape = _shape_after(name, module, symbol.shape)
     part = Drop(module=module) if isinstance(module, nn.Dropout | nn.Dropout2d) else module
     return _Spikes(shape=shape, routes=tuple(replace(r, path=(*r.path, part)) for r in symbol.routes))
@@ -241,10 +246,17 @@ def _sum(name: str, a: _Symbol, b: _Symbol) -> _Symbol:
         if len({_pools(route) for route in (*a.routes, *b.routes)}) > 1:
             raise _refusal(name, "adds spikes that were pooled differently", "put neurons (LIF) behind the pooling")
         return _Spikes(shape=a.shape, routes=(*a.routes, *b.routes))
-    branches = [
-        branch for s in (a, b) for branch in (s.branches if isinstance(s, _Currents) else (Branch(routes=s.routes),))
-    ]
-    return _Currents(shape=a.shape, branches=tuple(branches))
+    return _Currents(shape=a.shape, branches=(*_branches(name, a), *_branches(name, b)))
+
+
+def _branches(name: str, symbol: _Symbol) -> tuple[Branch, ...]:
+    """Return what ends at neurons; spikes without synapses reach them one by one."""
+    if isinstance(symbol, _Currents):
+        return symbol.branches
+    if any(isinstance(part, nn.Flatten) for route in symbol.routes for part in route.path):
+        what = "takes flattened spikes neuron by neuron, which no spike graph can hold"
+        raise _refusal(name, what, "put nn.Linear behind nn.Flatten, or leave nn.Flatten out")
+    return (Branch(routes=symbol.routes),)
 
 
 @torch.no_grad()

@@ -191,6 +191,28 @@ REFUSALS = {
     "average of a vector": (seq(nn.AdaptiveAvgPool2d(1), LIF()), FLAT, r"0: pools the shape \(6,\); put it before"),
     "adaptive to more": (seq(nn.AdaptiveAvgPool2d(2), LIF()), SPATIAL, "0: pools to 2; pool to 1"),
     "partial flatten": (seq(nn.Flatten(2), LIF()), SPATIAL, "0: flattens from 2 to -1; leave nn.Flatten's defaults"),
+    "flattened spikes into neurons": (
+        seq(LIF(), nn.Flatten(), LIF()),
+        SPATIAL,
+        "2: takes flattened spikes neuron by neuron.*; put nn.Linear behind nn.Flatten",
+    ),
+    "flattened pools into neurons": (seq(nn.AvgPool2d(2), nn.Flatten(), LIF()), SPATIAL, "2: takes flattened spikes"),
+    "flattened spikes beside currents": (
+        plain(
+            lambda m, s: m.lif(m.fc(m.flat(s)) + m.flat(m.a(s))),
+            a=LIF(),
+            flat=nn.Flatten(),
+            fc=nn.Linear(32, 32),
+            lif=LIF(),
+        ),
+        SPATIAL,
+        "add: takes flattened spikes neuron by neuron",
+    ),
+    "an image without channels": (
+        seq(nn.Conv2d(1, 2, 3), LIF()),
+        (8, 8),
+        r"input: has the shape \(8, 8\); give \(n,\)",
+    ),
     "other sums": (
         plain(lambda m, s: m.lif(m.a(s) + m.b(s)), a=nn.Linear(6, 3), b=nn.Linear(6, 2), lif=LIF()),
         FLAT,
@@ -236,6 +258,10 @@ REFUSALS = {
     "returns dropped spikes": (seq(LIF(), nn.Dropout()), FLAT, "output: is not the spikes of a population"),
     "returns nothing": (plain(lambda m, s: None, lif=LIF()), FLAT, "output: is nothing; let forward return"),
 }
+
+
+def test_flattening_what_is_flat_is_nothing():
+    assert trace(seq(nn.Flatten(), LIF(), nn.Flatten()), FLAT).outputs == ("1",)
 
 
 @pytest.mark.parametrize("case", REFUSALS)
