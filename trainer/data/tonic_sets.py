@@ -42,7 +42,7 @@ def load_tonic(name: str, part: Part, folder: Path | None) -> Split:
     Raises
     ------
     DataError
-        It is not there and cannot be fetched, or has other classes than it should.
+        It is not there and cannot be fetched, is damaged, or has other classes than it should.
     """
     import pooch
     import tonic.datasets
@@ -52,7 +52,9 @@ def load_tonic(name: str, part: Part, folder: Path | None) -> Split:
     try:
         options = {"train": part == "train"} if known.split else {}
         dataset = getattr(tonic.datasets, known.dataset)(save_to=str(place), **options)
-    except (OSError, RuntimeError, ValueError) as error:
+    except ModuleNotFoundError:
+        raise  # an extra
+    except Exception as error:  # whatever reading a damaged archive ends in
         remedy = f"fetch it with tonic.datasets.{known.dataset}(save_to=FOLDER) elsewhere, and name that folder"
         raise DataError(name, f"is not in {place} and could not be fetched ({error})", remedy) from error
     return split_of(dataset, name, part)
@@ -61,7 +63,7 @@ def load_tonic(name: str, part: Part, folder: Path | None) -> Split:
 def split_of(dataset: Any, name: str, part: Part) -> Split:
     """Return one part of a data set that tonic has opened."""
     known = TONIC[name]
-    files, targets = _in_order(dataset)
+    files, targets = _in_order(dataset, name)
     classes, label = np.unique(targets, return_inverse=True)
     if len(classes) != known.n_classes:
         what = f"has {len(classes)} classes in {len(files)} recordings, expected {known.n_classes}"
@@ -74,12 +76,26 @@ def split_of(dataset: Any, name: str, part: Part) -> Split:
     return Split(name=f"{name}:{part}", x=x, label=label[chosen].astype(np.int64))
 
 
-def _in_order(dataset: Any) -> tuple[Array, Array]:
+def _in_order(dataset: Any, name: str) -> tuple[Array, Array]:
     """Numbers and targets of the recordings, sorted by file: tonic lists them as the file system does."""
     if len(dataset.data) == len(dataset):
         order = np.array(sorted(range(len(dataset)), key=lambda i: Path(dataset.data[i]).as_posix()), np.int64)
         return order, np.asarray(dataset.targets)[order]
-    return np.arange(len(dataset)), np.array([dataset[i][1] for i in range(len(dataset))])
+    return np.arange(len(dataset)), np.array([_recording(dataset, i, name)[1] for i in range(len(dataset))])
+
+
+def _recording(dataset: Any, number: int, name: str, fields: tuple[str, ...] = ()) -> tuple[list[Array], Any]:
+    """Return these fields of a recording's events, and its target, as tonic reads them."""
+    try:
+        events, target = dataset[number]
+        return [events[field].astype(np.int64) for field in fields], target
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:
+        # tonic reads files of several formats, and does not say what a damaged one of each ends in.
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        file = f" ({dataset.data[number]})" if len(dataset.data) == len(dataset) else ""
+        raise DataError(name, f"recording {number}{file} cannot be read ({reason})", "fetch it again") from error
 
 
 def _ranks(label: Array) -> Array:
@@ -118,11 +134,10 @@ class _InFiles:
         return Recordings.joined([self._read(int(file)) for file in self._files[chosen]], self._shape)
 
     def _read(self, file: int) -> tuple[Array, Array]:
-        events, _ = self._dataset[file]
-        t, x = events["t"].astype(np.int64), events["x"].astype(np.int64)
-        at = (events["p"].astype(np.int64), events["y"].astype(np.int64), x) if len(self._shape) == 3 else (x,)
+        fields = ("t", "p", "y", "x") if len(self._shape) == 3 else ("t", "x")
+        (t, *at), _ = _recording(self._dataset, file, self._name, fields)
         for values, size in zip(at, self._shape, strict=True):
             if values.size and not 0 <= values.min() <= values.max() < size:
                 what = f"recording {file} has events at {values.min()}…{values.max()}, expected 0…{size - 1}"
                 raise DataError(self._name, what, "fetch it again")
-        return (t - t.min() if t.size else t), np.ravel_multi_index(at, self._shape)
+        return (t - t.min() if t.size else t), np.ravel_multi_index(tuple(at), self._shape)

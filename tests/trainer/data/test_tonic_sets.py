@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import zipfile
 from types import SimpleNamespace
 
 import numpy as np
@@ -123,20 +124,42 @@ def test_events_outside_the_shape(tonic, tmp_path, monkeypatch):
         split.samples(np.array([1]))
 
 
+@pytest.mark.parametrize("error", [OSError, KeyError, IndexError, TypeError, EOFError, AttributeError])
+def test_a_damaged_file_is_one_message(tonic, tmp_path, monkeypatch, error):
+    split = load_split("dvs-gesture", tmp_path)
+
+    def fail(self, number):
+        raise error("half a\nfile")
+
+    monkeypatch.setattr(Fake, "__getitem__", fail)
+    with pytest.raises(DataError, match=rf"recording \d+ \(class000/01\) cannot be read \({error.__name__}: .?half a"):
+        split.samples(np.array([1]))
+    with pytest.raises(DataError, match=rf"shd: recording 0 cannot be read \({error.__name__}"):  # for its class
+        load_split("shd", tmp_path)
+
+
+def test_a_recording_without_a_field(tonic, tmp_path, monkeypatch):
+    split = load_split("dvs-gesture", tmp_path)
+    monkeypatch.setattr(split.x._dataset, "dtype", SOUND)
+    with pytest.raises(DataError, match=r"cannot be read .*no field of name y"):
+        split.samples(np.array([1]))
+
+
 def test_other_classes_than_it_should_have(tonic):
     with pytest.raises(DataError, match="dvs-gesture: has 20 classes in 400 recordings, expected 11"):
         split_of(Fake("shd"), "dvs-gesture", "test")
 
 
-def test_it_cannot_be_fetched(monkeypatch, tmp_path):
+@pytest.mark.parametrize("error", [OSError, KeyError, zipfile.BadZipFile])
+def test_it_cannot_be_fetched(monkeypatch, tmp_path, error):
     def fail(**_):
-        raise OSError("no route to host")
+        raise error("no route to host")
 
     datasets = SimpleNamespace(DVSGesture=fail)
     monkeypatch.setitem(sys.modules, "tonic", SimpleNamespace(datasets=datasets))
     monkeypatch.setitem(sys.modules, "tonic.datasets", datasets)
     with pytest.raises(
-        DataError, match=r"could not be fetched \(no route to host\); fetch it with tonic\.datasets\.DVS"
+        DataError, match=r"could not be fetched \('?no route to host'?\); fetch it with tonic\.datasets\.DVS"
     ):
         load_split("dvs-gesture", tmp_path)
 
