@@ -577,6 +577,7 @@ def test_a_missing_data_set_in_the_file_is_refused(net: Path) -> None:
         (["train", "stl-digits", "--out", "x", "--epochs", 0], "epochs"),
         (["train", "stl-digits", "--out", "x", "--chip", "loihi9"], "loihi9"),
         (["train", "stl-mnist-mlp", "--out", "x", "--data", "empty"], "does not hold mnist"),
+        (["train", "stl-mnist-mlp", "--out", "x", "--data-dir", "empty"], "does not hold mnist"),
         (["train", "zero.toml", "--out", "x"], "v_threshold"),
         (["export", "empty", "-o", "x.h5"], "no training run"),
         (["inspect", "absent.h5"], "absent.h5"),
