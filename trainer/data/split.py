@@ -16,7 +16,7 @@ from spikegraph.export.recordings import Recordings
 Part = Literal["train", "test"]
 
 
-MOST_CLASSES = 1 << 16
+MOST_CLASSES = 1 << 16  # the largest label says how many there are: a spoilt one would make an output of any size
 
 
 class Recorded(Protocol):
