@@ -41,8 +41,12 @@ def build_network(recipe: Recipe, pixels: Shape, n_classes: int) -> OneSpikeNetw
         if word.kind == "maxpool":
             layers[name] = EarliestPool2d(word.kernel)
         else:
+            geometry = _geometry(word, shape)
+            if geometry.is_dense and reads_images(words[k + 1 :]):
+                what = f"{name} sees a single pixel and becomes a dense layer, but what follows needs rows and columns"
+                raise RecipeError("network.layers", what, "use dense layers from there on, such as 400")
             layers[name] = OneSpikeLayer(
-                _geometry(word, shape),
+                geometry,
                 n_steps=n_steps,
                 rule=rule,
                 chip=recipe.chip,

@@ -190,6 +190,8 @@ def test_what_does_not_go_together_is_refused(sections, message):
         ("8c3", (36,), "conv1 needs rows and columns"),
         ("mp2", (36,), "pool1 needs rows and columns"),
         ("60000 60000", (36,), "weights up to hidden2"),
+        ("6c3 mp6 8c1 4c3", (1, 6, 6), "conv2 sees a single pixel"),
+        ("6c3 mp6 8c1 mp1", (1, 6, 6), "conv2 sees a single pixel"),
     ],
 )
 def test_a_network_that_does_not_fit_its_samples_is_refused(layers, pixels, says):
