@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -11,15 +12,36 @@ from torch import Tensor, nn
 
 from spikegraph.export.chips import Chip
 from spikegraph.export.connectivity import Shape
-from spikegraph.export.errors import GraphError, Problem
+from spikegraph.export.errors import GraphError, OptionError, Problem
 from spikegraph.export.fixed import DECAY_ONE, DECAY_U, DECAY_V
-from spikegraph.export.graph import Reset
+from spikegraph.export.graph import RESETS, Reset
 from spikegraph.export.time_constants import decay_constant, kept_share
 from spikegraph.trainer.neurons import Decays, Dynamics
+from spikegraph.trainer.surrogate import SURROGATES
 
 Per = Literal["layer", "channel", "neuron"]
 Which = Literal["mem", "syn"]
 _LEAST_THRESHOLD = 1e-3  # of the value where training starts
+
+
+class _Floor(torch.autograd.Function):
+    """Values, but no less than a floor. Below it, gradients pass that raise the value again, and no others."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, least: float) -> Tensor:
+        ctx.save_for_backward(value >= least)
+        return value.clamp(min=least)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (above,) = ctx.saved_tensors
+        return torch.where(above | (gradient < 0), gradient, 0.0), None
+
+
+def _require_one_of(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        choices = ", ".join(map(repr, known))
+        raise OptionError(f"LIF({name}={value!r})", "is not known", f"choose one of {choices}")
 
 
 class LIF(nn.Module):
@@ -47,6 +69,11 @@ class LIF(nn.Module):
         Trained all-to-all synapses from the population to itself, with a delay of one step.
     reset, refractory_steps, max_spikes, surrogate
         As in `spikegraph.trainer.neurons.Dynamics`.
+
+    Raises
+    ------
+    OptionError
+        There is no such reset, surrogate or threshold_per.
     """
 
     def __init__(
@@ -67,6 +94,9 @@ class LIF(nn.Module):
         surrogate: str = "arctan",
     ) -> None:
         super().__init__()
+        _require_one_of("reset", reset, RESETS)
+        _require_one_of("surrogate", surrogate, tuple(SURROGATES))
+        _require_one_of("threshold_per", threshold_per, get_args(Per))
         self.dt, self.threshold_per, self.recurrent = dt, threshold_per, recurrent
         self._start, self._noise = v_threshold, threshold_noise
         self.dynamics = Dynamics(
@@ -108,7 +138,8 @@ class LIF(nn.Module):
 
     def positive_threshold(self) -> Tensor:
         """Return the threshold, kept above 0."""
-        return self.v_threshold.clamp(min=_LEAST_THRESHOLD * self._start)
+        floored: Tensor = _Floor.apply(self.v_threshold, _LEAST_THRESHOLD * self._start)  # type: ignore[no-untyped-call]
+        return floored
 
     @torch.no_grad()
     def tau(self, which: Which) -> float:

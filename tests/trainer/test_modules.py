@@ -9,6 +9,7 @@ import torch
 from networks import dense_network
 
 from spikegraph.export.chips import load_chip
+from spikegraph.export.errors import OptionError
 from spikegraph.trainer.modules import LIF
 
 
@@ -26,6 +27,29 @@ def test_thresholds_stay_positive(chip, threshold_per, start):
     assert (network.threshold_in_v("output") > 0).all()
     network(torch.ones(3, 2, 3)).s["output"].sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("chip", [None, "loihi2"])
+def test_a_threshold_below_its_floor_can_rise_again(chip):
+    network = dense_network(2, 3, chip=load_chip(chip) if chip else None, threshold_per="neuron")
+    neurons = network.module.output
+    with torch.no_grad():
+        neurons.v_threshold.copy_(torch.tensor([-0.01, -0.01, 0.5]))
+    for gradient, kept in ((1.0, [0, 0, 1]), (-1.0, [-1, -1, -1])):  # descent follows its opposite
+        neurons.v_threshold.grad = None
+        (gradient * neurons.positive_threshold()).sum().backward()
+        assert neurons.v_threshold.grad.tolist() == kept
+    assert neurons.positive_threshold().tolist() == [pytest.approx(1e-3), pytest.approx(1e-3), 0.5]
+
+    neurons.v_threshold.grad = None
+    network(torch.ones(3, 2, 2)).s["output"].sum().backward()  # fewer spikes by higher thresholds
+    assert (neurons.v_threshold.grad < 0).all()
+
+
+@pytest.mark.parametrize("name", ["reset", "surrogate", "threshold_per"])
+def test_words_that_are_not_known_are_refused_at_once(name):
+    with pytest.raises(OptionError, match=rf"^LIF\({name}='soft'\): is not known; choose one of '"):
+        LIF(**{name: "soft"})
 
 
 def test_decays_follow_the_time_constants():
