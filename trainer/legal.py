@@ -1,4 +1,4 @@
-"""What a traced network must hold before it runs: one step for all, graded input only where it can go, room in u."""
+"""What must hold before a traced network runs: one step for all, graded input where it can go, room in u, numbers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from math import prod
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from spikegraph.export.chips import Chip
-from spikegraph.export.errors import GraphError, Problem
+from spikegraph.export.errors import GraphError, OptionError, Problem
 from spikegraph.export.fixed import ALIGN_BITS, STATE_HALF
 from spikegraph.trainer.traced import INPUT, Node
 
@@ -50,3 +51,9 @@ def require_room(nodes: Mapping[str, Node], chip: Chip) -> None:
                 what = f"pools {prod(kernel)} spikes, which overflow with weights of up to {chip.weight.maximum}"
                 remedy = "use weights of fewer bits, or a smaller kernel"
                 raise GraphError([Problem(where=name, what=what, remedy=remedy)])
+
+
+def require_numbers(s: Tensor) -> None:
+    """Refuse input spikes among which is NaN or infinity: comparisons would take them for silence."""
+    if not s.detach().sum(dtype=torch.float32).isfinite():  # far faster than to look at each
+        raise OptionError("input", "holds NaN or infinity", "hand in spikes: 0, 1, or numbers up to largest_input")

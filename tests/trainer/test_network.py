@@ -8,6 +8,7 @@ from networks import dense_network
 from torch import nn
 
 from spikegraph.export.chips import load_chip
+from spikegraph.export.errors import OptionError
 from spikegraph.trainer.modules import LIF
 from spikegraph.trainer.network import SpikingNetwork
 
@@ -57,3 +58,12 @@ def test_a_pool_that_is_read_has_a_potential():
     activity = network(torch.tensor([1.0, 0, 0, 1]).view(1, 1, 1, 2, 2))
     assert activity.s["1"].item() == 1
     assert activity.v_before_reset["1"].item() == 2  # two spikes, by a weight of 1
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_input_that_is_no_number_is_refused(value):
+    network, s = dense_network(4, 2), torch.zeros(3, 2, 4)
+    s[1, 1, 2] = value
+    for run in (network, network.windows):
+        with pytest.raises(OptionError, match="^input: holds NaN or infinity; hand in spikes"):
+            run(s)
