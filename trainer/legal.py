@@ -57,3 +57,12 @@ def require_numbers(s: Tensor) -> None:
     """Refuse input spikes among which is NaN or infinity: comparisons would take them for silence."""
     if not s.detach().sum(dtype=torch.float32).isfinite():  # far faster than to look at each
         raise OptionError("input", "holds NaN or infinity", "hand in spikes: 0, 1, or numbers up to largest_input")
+
+
+def require_statistics(nodes: Mapping[str, Node], n_samples: int) -> None:
+    """Refuse a batch of which a batch norm that is in training would see a single value of each channel."""
+    for name, node in nodes.items():
+        in_training = any(branch.norm is not None and branch.norm.training for branch in node.branches)
+        if in_training and n_samples * prod(node.shape[1:]) == 1:
+            what = "its batch norm sees a single value of each channel in a batch of one sample, which has no variance"
+            raise OptionError(name, what, "choose a batch_size that leaves more than one for the last batch")

@@ -27,6 +27,7 @@ from spikegraph.progress import Progress, silent
 from spikegraph.trainer.checkpoint import load_checkpoint, read_progress, save_checkpoint
 from spikegraph.trainer.data import DataSet, Split, augmented
 from spikegraph.trainer.device import checked_device, threads
+from spikegraph.trainer.legal import require_statistics
 from spikegraph.trainer.log import CsvLog
 from spikegraph.trainer.method import Network, build_network, build_objective, lower_network, readout_of
 from spikegraph.trainer.network import SpikingNetwork
@@ -57,6 +58,8 @@ class TrainingRun:
     ------
     GraphError
         The chip cannot hold such a network.
+    OptionError
+        A batch norm would get a single value of each channel from the last batch.
     """
 
     def __init__(self, recipe: Recipe, data: DataSet, workers: Processes = _ALONE, module: Maker | None = None) -> None:
@@ -65,6 +68,9 @@ class TrainingRun:
         self.objective = build_objective(recipe, self.network)
         self.held_out = held_out(recipe, len(data.train))
         self.used = np.setdiff1d(np.arange(len(data.train)), self.held_out)
+        if isinstance(self.network, SpikingNetwork) and (recipe.chip is None or recipe.training.float_epochs):
+            last = len(self.used) % recipe.training.batch_size or recipe.training.batch_size
+            require_statistics(self.network.nodes, max(1, last // workers.size))
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}  # the network's state in its best epoch, where that is to be kept
         trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]

@@ -20,7 +20,13 @@ from spikegraph.export.rounding import FEW_BITS, least_error_clip, weight_bits_o
 from spikegraph.trainer.currents import Masks, drops, each_step, gathered, largest_sum_of, rounded, through
 from spikegraph.trainer.exact import dtype_for
 from spikegraph.trainer.fold import folded, unfolded, window_size
-from spikegraph.trainer.legal import common_dt, require_numbers, require_room, require_ungraded
+from spikegraph.trainer.legal import (
+    common_dt,
+    require_numbers,
+    require_room,
+    require_statistics,
+    require_ungraded,
+)
 from spikegraph.trainer.neurons import Decays, Window, float_window, integer_window, lif
 from spikegraph.trainer.quantizers import (
     QuantizedPopulation,
@@ -143,8 +149,10 @@ class SpikingNetwork(nn.Module):
         ]
 
     def forward(self, s: Tensor) -> Activity:
-        """Run a window of input spikes, float (T, B, *input_shape); `OptionError` if one is NaN or infinite."""
+        """Run a window of input spikes, float (T, B, *input_shape); `OptionError` where it cannot."""
         require_numbers(s)
+        if self.chip is None:
+            require_statistics(self.nodes, s.shape[1])
         spikes, v_before_reset, masks = {INPUT: s}, {}, self._no_masks()
         for name, node in self.nodes.items():
             pool = node.branches[0].synapse

@@ -182,6 +182,25 @@ def test_a_membrane_readout_trains_what_it_decides_by(tiny, make_recipe, chip):
         assert float(run.objective.figures["train_accuracy"]) == pytest.approx((decision.predicted == label).mean())
 
 
+def test_a_last_batch_without_a_variance_is_refused_before_training(tiny, make_recipe):
+    """48 samples are left to train on, and the last batch of 47 has one, of which a map of 1 x 1 is one value."""
+    one_value = {"layers": "2c3 mp2 2c3 mp2 2c3", "batch_norm": True}
+    for recipe in (
+        make_recipe(network=one_value, quantization={"chip": "none"}, training={"batch_size": 47}),
+        make_recipe(network=one_value, training={"batch_size": 47, "float_epochs": 1}),
+    ):
+        with pytest.raises(
+            OptionError, match=r"its batch norm sees a single value of each channel.*; choose a batch_size"
+        ):
+            TrainingRun(recipe, tiny)
+    TrainingRun(make_recipe(network=one_value, training={"batch_size": 47}), tiny)  # takes no statistics
+    run = TrainingRun(make_recipe(network=one_value, quantization={"chip": "none"}), tiny)
+    run.network(torch.zeros(1, 2, 1, 4, 4))
+    with pytest.raises(OptionError, match="its batch norm sees a single value"):
+        run.network(torch.zeros(1, 1, 1, 4, 4))
+    run.network.eval()(torch.zeros(1, 1, 1, 4, 4))
+
+
 def test_load_run_gives_the_trained_network(tmp_path, tiny, make_recipe):
     summary = train(make_recipe(), tiny, tmp_path)
     recipe, network = load_run(tmp_path)

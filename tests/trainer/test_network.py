@@ -65,5 +65,5 @@ def test_input_that_is_no_number_is_refused(value):
     network, s = dense_network(4, 2), torch.zeros(3, 2, 4)
     s[1, 1, 2] = value
     for run in (network, network.windows):
-        with pytest.raises(OptionError, match="^input: holds NaN or infinity; hand in spikes"):
+        with pytest.raises(OptionError, match=r"^input: holds NaN or infinity; hand in spikes"):
             run(s)
