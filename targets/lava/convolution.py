@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from lava.magma.core.model.py.type import LavaPyType
 from lava.proc.conv.models import PyConvModelFixed
 from lava.proc.conv.process import Conv
 
@@ -17,6 +19,9 @@ __all__ = ["Conv", "ConvModel"]
 
 class ConvModel(PyConvModelFixed):  # type: ignore[misc]
     """Lava's own model of `Conv`, which has a weight exponent but forgets to apply it."""
+
+    # It has 8 bits, and NumPy 2 refuses to divide 128 channels by a number of so many.
+    groups: Any = LavaPyType(np.ndarray, np.int32, precision=32)
 
     def clamp_precision(self, x: Any) -> Any:
         """Shift the sums by the weight exponent."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import mmap
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from lava.magma.core.run_conditions import RunSteps
 from lava.magma.core.run_configs import Loihi1SimCfg, Loihi2SimCfg
+from lava.magma.runtime.message_infrastructure import multiprocessing as lava_processes
 from lava.proc.dense import models as dense_models
 from lava.proc.dense.process import DelayDense, Dense
 from lava.proc.io import source
@@ -40,6 +42,23 @@ MODELS = {
     processes.Synapses: processes.SynapsesModel,
 }
 SIMULATORS = {"Loihi1SimCfg": Loihi1SimCfg, "Loihi2SimCfg": Loihi2SimCfg}
+
+
+class _Telling(lava_processes.SystemProcess):  # type: ignore[misc]
+    """A process of Lava's that says what ended it; else its parent alone would know, were it to wait for it."""
+
+    def run(self) -> None:
+        target = self._target
+
+        def telling(*args: Any, **kwargs: Any) -> None:
+            try:
+                target(*args, **kwargs)
+            except Exception as error:
+                print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)  # noqa: T201
+                raise
+
+        self._target = telling
+        super().run()
 
 
 class NetworkError(Exception):
@@ -192,6 +211,7 @@ class LavaNetwork:
         if not self.plan["streamed"]:
             own = {0, *(node["start_step"] for node in self.plan["populations"].values())}
             starts |= {sample * self.plan["period"] + step for sample in range(self.n_samples) for step in own}
+        lava_processes.SystemProcess = _Telling
         with leader.children_must_live():
             self.first.create_runtime(simulator(exception_proc_model_map=models))
             for start, end in itertools.pairwise(sorted(starts)):

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 POLL_S = 0.05
+ENDED = "one of Lava's processes ended before the run did"
 GRACE_S = 10.0  # Python's tracker of shared memory needs a moment to remove what stopped processes left
 
 
@@ -85,6 +86,8 @@ def supervised(
         if process.returncode:
             said.seek(0)
             lines = said.read().decode(errors="replace").strip().splitlines()
+            if lines[-1:] == [ENDED] and len(lines) > 1:
+                lines = [f"{ENDED}: {lines[-2]}"]
             raise SessionError(lines[-1] if lines else f"ended with status {process.returncode}")
 
 
@@ -159,7 +162,7 @@ class Leader:
         while os.getppid() == self._starter:
             time.sleep(POLL_S)
             if self._all_must_live and _a_child_has_ended() and self._all_must_live:
-                print("one of Lava's processes ended before the run did", file=sys.stderr, flush=True)  # noqa: T201
+                print(ENDED, file=sys.stderr, flush=True)  # noqa: T201
                 self.exit(1)
         self.exit(1)
 

@@ -232,6 +232,14 @@ def test_convolution(require_identical, make_rasters, weights, weight_exp, geome
     require_identical(graph, make_rasters(graph), kinds)
 
 
+def test_a_convolution_of_many_channels(require_identical, make_rasters):
+    """Lava keeps the number of groups in 8 bits, by which NumPy 2 refuses to divide 128 channels."""
+    weight = np.random.default_rng(6).integers(-128, 128, (130, 129, 1, 1))
+    node, one = Population(shape=(1,), threshold_mant=300), (1, 1)
+    graph = images(node, (129, *one), (130, *one), Conv2d, weight=weight)
+    require_identical(graph, make_rasters(graph), {"x": "Conv", "g": "Conv", "X": "LIFReset", "G": "LIFReset"})
+
+
 def test_a_convolution_that_waits_becomes_a_list(require_identical, make_graph, make_rasters):
     rng = np.random.default_rng(6)
     graph = make_graph({"shape": (2, 2, 3), "bias_mant": [5, -3]}, {"weight": rng.integers(-9, 9, (12, 24))})

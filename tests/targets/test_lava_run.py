@@ -10,11 +10,12 @@ import tempfile
 import time
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from spikegraph.export.errors import DataError, TargetError
-from spikegraph.targets.lava import require_lava, run_lava
+from spikegraph.targets.lava import build_lava, require_lava, run_lava
 from spikegraph.targets.lava._compat import LavaUnavailableError, check_version
 from spikegraph.targets.lava.files import whole_file
 
@@ -51,6 +52,33 @@ def test_nothing_is_left_after_the_time_limit(lava_nc, temporary, make_graph, ma
         run_lava(graph, make_rasters(graph, 1), timeout_s=2.5)
     assert processes_of(temporary) == []
     assert list(temporary.iterdir()) == []
+
+
+BROKEN = """
+
+class _Broken(source.PySendModelFixed):
+    def run_spk(self):
+        raise RuntimeError("planted")
+
+
+MODELS[source.RingBuffer] = _Broken
+"""
+
+
+def test_what_ended_a_process_is_told(lava_nc, tmp_path, make_graph, make_rasters):
+    graph = make_graph()
+    build_lava(graph, tmp_path / "net")
+    with (tmp_path / "net" / "network.py").open("a") as network:
+        network.write(BROKEN)
+    spikes = make_rasters(graph)
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        for name, raster in spikes.items():
+            file[f"inputs/{name}"] = raster
+    command = [sys.executable, "-W", "ignore", "net/run.py", "in.h5", "out.h5"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode != 0
+    assert "one of Lava's processes ended before the run did: RuntimeError: planted" in run.stderr
+    assert not (tmp_path / "out.h5").exists()
 
 
 STARTER = """
