@@ -48,7 +48,7 @@ class _Telling(lava_processes.SystemProcess):  # type: ignore[misc]
     """A process of Lava's that says what ended it; else its parent alone would know, were it to wait for it."""
 
     def run(self) -> None:
-        target = self._target
+        target = self._target  # type: ignore[has-type]
 
         def telling(*args: Any, **kwargs: Any) -> None:
             try:
