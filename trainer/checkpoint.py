@@ -22,6 +22,8 @@ from spikegraph.export.errors import FileFormatError, SpikegraphError
 from spikegraph.trainer.architecture import MOST_NEURONS
 from spikegraph.trainer.data.split import MOST_CLASSES
 
+_DIGEST = "sha256"  # of the tensors, beside the progress
+
 
 def save_checkpoint(
     path: Path,
@@ -53,7 +55,8 @@ def save_checkpoint(
     temporary = path.with_suffix(".tmp")
     try:
         # safetensors' own `save_file` would leave a file of another name behind whenever a run is killed in it.
-        content = save(tensors, metadata={"progress": json.dumps(progress), "sha256": _digest(tensors)})
+        # One entry: safetensors writes several in an order that differs from process to process.
+        content = save(tensors, metadata={"progress": json.dumps({**progress, _DIGEST: _digest(tensors)})})
         with temporary.open("wb") as handle:
             handle.write(content)
             handle.flush()
@@ -81,6 +84,12 @@ def _digest(tensors: dict[str, Tensor]) -> str:
 
 def read_progress(path: Path) -> dict[str, Any]:
     """Read the progress that a checkpoint was saved with; raises `FileFormatError` as `load_checkpoint` does."""
+    progress = _read_metadata(path)
+    progress.pop(_DIGEST, None)
+    return progress
+
+
+def _read_metadata(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileFormatError(str(path), "there is no checkpoint", "train first, or name the folder of a training run")
     try:
@@ -161,11 +170,11 @@ def load_checkpoint(
     FileFormatError
         No checkpoint, a damaged one, one of another network, or one that holds NaN or infinity.
     """
-    progress = read_progress(path)
+    progress = _read_metadata(path)
+    expected = progress.pop(_DIGEST, None)  # older checkpoints have none
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            expected = file.metadata().get("sha256")  # older checkpoints have none
         if expected not in (None, _digest(tensors)):
             raise FileFormatError(str(path), "is damaged: its tensors are not those that were written", "train again")
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
