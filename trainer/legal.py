@@ -41,9 +41,13 @@ def require_ungraded(nodes: Mapping[str, Node]) -> None:
                 raise GraphError([Problem(where=name, what="adds graded input to spikes", remedy=remedy)])
 
 
-def require_room(nodes: Mapping[str, Node], chip: Chip) -> None:
-    """Refuse windows of max pooling whose spikes, by the chip's largest weight, are more than u holds."""
+def require_chip(nodes: Mapping[str, Node], chip: Chip) -> None:
+    """Refuse resets that the chip has not, and max pools whose spikes, by its largest weight, are more than u holds."""
     for name, node in nodes.items():
+        reset = node.neurons.dynamics.reset
+        if reset not in chip.reset.modes:
+            what = f"has reset {reset!r}, and {chip.title} has {' and '.join(chip.reset.modes)} only"
+            raise GraphError([Problem(where=name, what=what, remedy="train with that reset, or for another chip")])
         pool = node.branches[0].synapse
         if isinstance(pool, nn.MaxPool2d):
             kernel: Any = pool.kernel_size

@@ -38,6 +38,11 @@ class _Floor(torch.autograd.Function):
         return torch.where(above | (gradient < 0), gradient, 0.0), None
 
 
+def _require(name: str, value: float, must: str, holds: bool) -> None:
+    if not holds:
+        raise OptionError(f"LIF({name}={value:g})", f"must be {must}", "choose another value")
+
+
 def _require_one_of(name: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         choices = ", ".join(map(repr, known))
@@ -73,7 +78,7 @@ class LIF(nn.Module):
     Raises
     ------
     OptionError
-        There is no such reset, surrogate or threshold_per.
+        There is no such reset, surrogate or threshold_per; a number is out of range, or NaN.
     """
 
     def __init__(
@@ -97,6 +102,11 @@ class LIF(nn.Module):
         _require_one_of("reset", reset, RESETS)
         _require_one_of("surrogate", surrogate, tuple(SURROGATES))
         _require_one_of("threshold_per", threshold_per, get_args(Per))
+        for name, value in {"tau_mem": tau_mem, "dt": dt, "v_threshold": v_threshold}.items():
+            _require(name, value, "above 0", value > 0 and (name == "tau_mem" or value < math.inf))
+        for name, value in {"tau_syn": tau_syn, "threshold_noise": threshold_noise, "max_spikes": max_spikes}.items():
+            _require(name, value, "at least 0", 0 <= value < math.inf)
+        _require("refractory_steps", refractory_steps, "at least 1", refractory_steps >= 1)
         self.dt, self.threshold_per, self.recurrent = dt, threshold_per, recurrent
         self._start, self._noise = v_threshold, threshold_noise
         self.dynamics = Dynamics(

@@ -22,8 +22,8 @@ from spikegraph.trainer.exact import dtype_for
 from spikegraph.trainer.fold import folded, unfolded, window_size
 from spikegraph.trainer.legal import (
     common_dt,
+    require_chip,
     require_numbers,
-    require_room,
     require_statistics,
     require_ungraded,
 )
@@ -107,9 +107,9 @@ class SpikingNetwork(nn.Module):
         self.fit_clips()
 
     def compute_in(self, chip: Chip | None) -> None:
-        """Compute in a chip's integers from now on, or in floats again; `GraphError` if its pools would overflow."""
+        """Compute in a chip's integers from now on, or in floats again; `GraphError` if it has not what they need."""
         if chip is not None:
-            require_room(self.nodes, chip)
+            require_chip(self.nodes, chip)
         self.chip = chip
 
     @property

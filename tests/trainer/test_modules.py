@@ -7,10 +7,12 @@ import math
 import pytest
 import torch
 from networks import dense_network
+from torch import nn
 
 from spikegraph.export.chips import load_chip
-from spikegraph.export.errors import OptionError
+from spikegraph.export.errors import GraphError, OptionError
 from spikegraph.trainer.modules import LIF
+from spikegraph.trainer.network import SpikingNetwork
 
 
 @pytest.mark.parametrize("chip", [None, "loihi1", "loihi2"])
@@ -50,6 +52,31 @@ def test_a_threshold_below_its_floor_can_rise_again(chip):
 def test_words_that_are_not_known_are_refused_at_once(name):
     with pytest.raises(OptionError, match=rf"^LIF\({name}='soft'\): is not known; choose one of '"):
         LIF(**{name: "soft"})
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("tau_mem", (-1.0, 0.0, math.nan)),
+        ("tau_syn", (-1e-3, math.inf, math.nan)),
+        ("dt", (0.0, math.inf)),
+        ("v_threshold", (0.0, -1.0, math.nan)),
+        ("threshold_noise", (-0.1,)),
+        ("refractory_steps", (0,)),
+        ("max_spikes", (-1,)),
+    ],
+)
+def test_numbers_out_of_range_are_refused_at_once(name, values):
+    for value in values:
+        with pytest.raises(OptionError, match=rf"^LIF\({name}=.*\): must be (above|at least) [01]"):
+            LIF(**{name: value})
+
+
+def test_a_reset_that_the_chip_has_not_is_refused_before_training():
+    network = SpikingNetwork(nn.Sequential(nn.Linear(2, 2), LIF(reset="subtract")), (2,))
+    with pytest.raises(GraphError, match="1: has reset 'subtract', and Loihi 1 has zero only; train with that reset"):
+        network.compute_in(load_chip("loihi1"))
+    network.compute_in(load_chip("generic"))
 
 
 def test_decays_follow_the_time_constants():
