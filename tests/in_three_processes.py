@@ -25,6 +25,7 @@ from torch import distributed
 from spikegraph.export.errors import SpikegraphError
 from spikegraph.trainer import loop
 from spikegraph.trainer.data import DataSet, Split
+from spikegraph.trainer.folder import train_recipe
 from spikegraph.trainer.recipe import Recipe
 
 # 48 samples to train on, in batches of 47: the last has one sample, and two of the processes none.
@@ -64,7 +65,7 @@ def train(
     folder: Path, dataset: DataSet, progress: loop.Progress = lambda *_: None, raw: dict[str, Any] = RECIPE
 ) -> object:
     recipe = Recipe.model_validate(raw)
-    return loop.train_recipe(recipe, dataset, folder, resume=True, device="cpu", progress=progress)
+    return train_recipe(recipe, dataset, folder, resume=True, device="cpu", progress=progress)
 
 
 class Stopped(BaseException):

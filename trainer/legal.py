@@ -46,7 +46,7 @@ def require_chip(nodes: Mapping[str, Node], chip: Chip) -> None:
     for name, node in nodes.items():
         reset = node.neurons.dynamics.reset
         if reset not in chip.reset.modes:
-            what = f"has reset {reset!r}, and {chip.title} has {' and '.join(chip.reset.modes)} only"
+            what = f"reset = {reset!r}, but {chip.title} has {' and '.join(chip.reset.modes)} only"
             raise GraphError([Problem(where=name, what=what, remedy="train with that reset, or for another chip")])
         pool = node.branches[0].synapse
         if isinstance(pool, nn.MaxPool2d):

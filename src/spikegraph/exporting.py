@@ -79,7 +79,8 @@ def export(
         What `train` was given, for a recipe with method "module".
     """
     from spikegraph.trainer.checkpoint import read_progress
-    from spikegraph.trainer.loop import CHECKPOINT, input_coding, load_run
+    from spikegraph.trainer.folder import load_run
+    from spikegraph.trainer.loop import CHECKPOINT, input_coding
     from spikegraph.trainer.method import lower_network, readout_of
     from spikegraph.trainer.stopping import is_over
 

@@ -224,7 +224,8 @@ class _Trained:
     @classmethod
     def of(cls, graph: Graph, run: str | Path | None, module: Maker | None, name: str) -> _Trained:
         """Load the very checkpoint that the graph was exported from, from `run` or the folder that the graph names."""
-        from spikegraph.trainer.loop import CHECKPOINT, load_run
+        from spikegraph.trainer.folder import load_run
+        from spikegraph.trainer.loop import CHECKPOINT
 
         if "checkpoint_sha256" not in graph.provenance:
             what = "the graph was not exported from a training run: it was converted, joined, or written by hand"

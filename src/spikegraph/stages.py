@@ -92,7 +92,7 @@ def train(
         Log to `out`/tensorboard as well.
     progress : callable(what, done, total)
     """
-    from spikegraph.trainer.loop import train_recipe
+    from spikegraph.trainer.folder import train_recipe
     from spikegraph.trainer.recipe import load_recipe
 
     chosen = load_recipe(recipe).changed(seed=seed, epochs=epochs, chip=chip)

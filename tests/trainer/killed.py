@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from spikegraph.trainer.data import DataSet, Split
-from spikegraph.trainer.loop import train_recipe
+from spikegraph.trainer.folder import train_recipe
 from spikegraph.trainer.recipe import Recipe
 
 KILLS = 3  # at least so many

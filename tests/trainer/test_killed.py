@@ -6,8 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from spikegraph.trainer.folder import RECIPE
 from spikegraph.trainer.log import CsvLog
-from spikegraph.trainer.loop import CHECKPOINT, LOG, RECIPE, SUMMARY
+from spikegraph.trainer.loop import CHECKPOINT, LOG, SUMMARY
 
 
 def test_killed_at_random_moments(tmp_path: Path) -> None:

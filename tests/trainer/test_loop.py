@@ -16,18 +16,9 @@ from spikegraph.export.quantize import quantize
 from spikegraph.hwsim.simulate import simulate
 from spikegraph.trainer import method
 from spikegraph.trainer.data import DataSet, Split, load_data
+from spikegraph.trainer.folder import RECIPE, load_run, train_recipe
 from spikegraph.trainer.log import CsvLog
-from spikegraph.trainer.loop import (
-    CHECKPOINT,
-    LOG,
-    RECIPE,
-    SUMMARY,
-    TrainingRun,
-    input_coding,
-    load_run,
-    readout_of,
-    train_recipe,
-)
+from spikegraph.trainer.loop import CHECKPOINT, LOG, SUMMARY, TrainingRun, input_coding, readout_of
 from spikegraph.trainer.losses import additions
 from spikegraph.trainer.lower import lower
 from spikegraph.trainer.objective import Objective

@@ -74,7 +74,9 @@ def test_numbers_out_of_range_are_refused_at_once(name, values):
 
 def test_a_reset_that_the_chip_has_not_is_refused_before_training():
     network = SpikingNetwork(nn.Sequential(nn.Linear(2, 2), LIF(reset="subtract")), (2,))
-    with pytest.raises(GraphError, match="1: has reset 'subtract', and Loihi 1 has zero only; train with that reset"):
+    with pytest.raises(
+        GraphError, match="1: reset = 'subtract', but Intel Loihi 1 has zero only; train with that reset"
+    ):
         network.compute_in(load_chip("loihi1"))
     network.compute_in(load_chip("generic"))
 

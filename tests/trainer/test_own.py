@@ -8,7 +8,7 @@ from torch import nn
 
 from spikegraph import stages
 from spikegraph.export.errors import FileFormatError, GraphError, OptionError, RecipeError
-from spikegraph.trainer.loop import load_run
+from spikegraph.trainer.folder import load_run
 from spikegraph.trainer.modules import LIF
 
 RECIPE = {

@@ -15,7 +15,8 @@ from in_three_processes import data, recipe
 from safetensors.torch import load_file
 
 from spikegraph.trainer.checkpoint import read_progress
-from spikegraph.trainer.loop import CHECKPOINT, LOG, RECIPE, SUMMARY, train_recipe
+from spikegraph.trainer.folder import RECIPE, train_recipe
+from spikegraph.trainer.loop import CHECKPOINT, LOG, SUMMARY
 from spikegraph.trainer.processes import Processes
 
 

@@ -123,7 +123,7 @@ def sweep(
     dict
         The report, which is also in `out`/sweep.json.
     """
-    from spikegraph.trainer.loop import RECIPE, train_recipe
+    from spikegraph.trainer.folder import RECIPE, train_recipe
     from spikegraph.trainer.recipe import load_recipe
 
     base, folder = load_recipe(recipe), Path(out)
@@ -172,7 +172,8 @@ def sweep_trained(
     OptionError
         The axes hold what only training can change: seeds, or weights of additions.
     """
-    from spikegraph.trainer.loop import CHECKPOINT, load_run
+    from spikegraph.trainer.folder import load_run
+    from spikegraph.trainer.loop import CHECKPOINT
 
     for name, axis in (("--seeds", axes.seed), ("--additions-weight", axes.additions_weight)):
         if axis:

@@ -14,7 +14,8 @@ from spikegraph.hwsim.simulate import rasters_of, simulate
 from spikegraph.targets.places import native
 from spikegraph.targets.verify import verify
 from spikegraph.trainer.data import DataSet, Split
-from spikegraph.trainer.loop import TrainingRun, load_run, train_recipe
+from spikegraph.trainer.folder import load_run, train_recipe
+from spikegraph.trainer.loop import TrainingRun
 from spikegraph.trainer.method import build_network, build_objective, execute, lower_network, readout_of
 from spikegraph.trainer.recipe import OneSpikeRecipe, load_recipe, recipe_names
 
