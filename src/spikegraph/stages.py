@@ -92,7 +92,6 @@ def train(
         Log to `out`/tensorboard as well.
     progress : callable(what, done, total)
     """
-    from spikegraph.trainer.folder import train_recipe
     from spikegraph.trainer.recipe import load_recipe
 
     chosen = load_recipe(recipe).changed(seed=seed, epochs=epochs, chip=chip)
@@ -100,6 +99,8 @@ def train(
         chosen, dataset = chosen.on(data.name), data
     else:
         dataset = load_data(chosen.data.set, Path(data) if data else None)
+    from spikegraph.trainer.folder import train_recipe  # torch takes seconds: what is wrong until here is told at once
+
     return train_recipe(
         chosen,
         dataset.downscaled(chosen.data.downscale),
