@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from spikegraph.export.files import whole_file
 
 PICTURES = ("sweep.svg", "sweep.png")
@@ -25,18 +27,22 @@ def draw(report: dict[str, Any], folder: Path) -> list[Path]:
         A picture cannot be written.
     """
     import matplotlib
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter, MaxNLocator
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, (cost, mark, title) in zip(figure.subplots(1, 2, sharey=True), _AXES, strict=True):
         rows = sorted(report["settings"], key=lambda row: (row[cost], row["accuracy"]))
         best = [row for row in rows if row[mark]]
-        axes.plot([row[cost] for row in rows], [100 * row["accuracy"] for row in rows], "o", color="0.6")
-        axes.plot([row[cost] for row in best], [100 * row["accuracy"] for row in best], "o-", color="tab:blue")
-        for row in best:
-            axes.annotate(_label(row), (row[cost], 100 * row["accuracy"]), textcoords="offset points", xytext=(4, -10))
+        axes.plot([row[cost] for row in rows], [100 * row["accuracy"] for row in rows], "o", color="0.8")
+        axes.plot([row[cost] for row in best], [100 * row["accuracy"] for row in best], color="0.4", zorder=1)
+        for row, color in zip(best, colormaps["viridis"](np.linspace(0, 0.9, len(best))), strict=True):
+            axes.plot(row[cost], 100 * row["accuracy"], "o", color=color, label=_label(row))
+        axes.legend(loc="lower right", fontsize="small")  # words beside the points would cover each other
         axes.set_xlabel(title)
-        axes.margins(x=0.3)  # room for the words
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.grid(visible=True, alpha=0.3)
     figure.axes[0].set_ylabel(f"accuracy on {report['on']}, %")
     paths = [folder / name for name in PICTURES]
@@ -50,5 +56,5 @@ def draw(report: dict[str, Any], folder: Path) -> list[Path]:
 
 def _label(row: dict[str, Any]) -> str:
     bits = "" if row["bits"] is None else f"{row['bits']} bits, "
-    weight = f", λ {row['additions_weight']:g}" if row["additions_weight"] else ""
-    return f"{bits}{row['n_steps']} steps{weight}"
+    weight = f", additions weight {row['additions_weight']:g}" if row["additions_weight"] else ""
+    return f"{bits}{row['n_steps']} step{'' if row['n_steps'] == 1 else 's'}{weight}"
