@@ -90,6 +90,8 @@ class Recipe(Section):
         if epochs is not None and epochs < self.training.epochs:  # as many in floats, of those that are left
             share = self.training.float_epochs / self.training.epochs
             raw["training"]["float_epochs"] = min(round(share * epochs), max(epochs - 1, 0))
+            if self.training.float_epochs and not raw["training"]["float_epochs"]:
+                raw["training"]["precision"] = "float32"  # of floats, and none are left
         training = {"seed": seed, "epochs": epochs, "additions_weight": additions_weight}
         raw["training"] |= {name: value for name, value in training.items() if value is not None}
         if n_steps is not None:

@@ -254,3 +254,10 @@ def test_what_one_spike_networks_do_not_have(tmp_path, values):
     }
     with pytest.raises(RecipeError, match=f"{next(iter(values))}.* is for "):
         load_recipe(written(tmp_path, raw))
+
+
+@pytest.mark.parametrize(("epochs", "floats"), [(28, 25), (14, 12), (2, 1), (1, 0), (40, 25)])
+def test_fewer_epochs_keep_the_share_in_floats(epochs, floats):
+    training = load_recipe("stl-mnist-conv").changed(epochs=epochs).training
+    assert (training.epochs, training.float_epochs) == (epochs, floats)
+    assert training.precision == ("bfloat16" if floats else "float32")
