@@ -18,13 +18,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors.torch import save_file
+from tiny_images import tiny_images
 from torch import distributed
 
 from spikegraph.export.errors import SpikegraphError
 from spikegraph.trainer import loop
-from spikegraph.trainer.data import DataSet, Split
+from spikegraph.trainer.data import DataSet
 from spikegraph.trainer.folder import train_recipe
 from spikegraph.trainer.recipe import Recipe
 
@@ -53,12 +53,7 @@ def recipe() -> Recipe:
 
 
 def data() -> DataSet:
-    rng = np.random.default_rng(0)
-    splits = {
-        part: Split(name=part, x=rng.random((n, 1, 4, 4), np.float32), label=rng.integers(0, 3, n))
-        for part, n in (("train", 60), ("test", 21))
-    }
-    return DataSet(name="tiny", n_classes=3, **splits)
+    return tiny_images(21)
 
 
 def train(

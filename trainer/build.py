@@ -33,7 +33,7 @@ def build_network(recipe: Recipe, pixels: Shape, n_classes: int) -> SpikingNetwo
         module = build_module(layers, input_shape, n_classes * settings.neurons_per_class, settings)
         torch.manual_seed(recipe.training.seed)  # after what torch's own constructors draw
         _draw_weights(module)
-        network = SpikingNetwork(module, input_shape, chip=recipe.chip, largest_input=recipe.coding.largest)
+        network = SpikingNetwork(module, input_shape, chip=recipe.chip, largest_input=recipe.input_coding.largest)
     if settings.method == "tl":  # thresholds alone
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(name.endswith("v_threshold"))

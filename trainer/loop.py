@@ -83,7 +83,7 @@ class TrainingRun:
     @property
     def coding(self) -> InputCoding:
         """How the network's data become spikes when it is used (training draws afresh in every epoch)."""
-        return input_coding(self.recipe)
+        return self.recipe.input_coding
 
     def rehearse(self) -> None:
         """Change and encode a sample as training will: what does not go together is refused, and nothing written."""
@@ -238,10 +238,3 @@ def held_out(recipe: Recipe, n_samples: int) -> Array:
         raise DataError(recipe.data.set, what, "give it more")
     order = np.random.default_rng([recipe.training.seed, 0]).permutation(n_samples)
     return np.sort(order[: min(max(1, round(recipe.data.validation * n_samples)), n_samples - 1)])
-
-
-def input_coding(recipe: Recipe) -> InputCoding:
-    """Return the input coding of a recipe, as it is used after training."""
-    coding = recipe.coding
-    max_value = coding.max_value if coding.kind in ("direct", "events") else 1
-    return InputCoding(kind=coding.kind, seed=recipe.training.seed, max_value=max_value, step_us=coding.step_us)

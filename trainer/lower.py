@@ -47,7 +47,7 @@ def lower(
     provenance : dict, optional
         What made the network: plain JSON.
     """
-    graded = {"max_value": coding.max_value} if coding is not None and coding.kind in ("direct", "events") else {}
+    largest = 1 if coding is None else coding.largest
     populations: dict[str, FloatPopulation] = {}
     projections: dict[str, FloatProjection] = {}
     for name, node in network.nodes.items():
@@ -64,7 +64,7 @@ def lower(
     names = ["output"] if len(network.outputs) == 1 else [f"output{k + 1}" for k in range(len(network.outputs))]
     outputs = dict(zip(names, network.outputs, strict=True))
     return FloatGraph(
-        inputs={"input": Input(shape=network.input_shape, **graded)},
+        inputs={"input": Input(shape=network.input_shape, max_value=largest)},
         populations=populations,
         projections=projections,
         outputs={name: Output(population=population, variable=variable) for name, population in outputs.items()},

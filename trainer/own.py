@@ -36,7 +36,7 @@ def build_network(recipe: OwnRecipe, sample_shape: Shape, n_classes: int, make: 
         module = make()
         if not isinstance(module, nn.Module):
             raise RecipeError("module", f"gave a {type(module).__name__} in place of a torch.nn.Module", _REMEDY)
-        network = SpikingNetwork(module, sample_shape, chip=recipe.chip, largest_input=recipe.coding.largest)
+        network = SpikingNetwork(module, sample_shape, chip=recipe.chip, largest_input=recipe.input_coding.largest)
     _require_output(recipe, network, n_classes)
     return network
 

@@ -12,6 +12,7 @@ import tomli_w
 from pydantic import ValidationError, model_validator
 
 from spikegraph.export.chips import Chip
+from spikegraph.export.coding import InputCoding
 from spikegraph.export.errors import RecipeError
 from spikegraph.trainer.recipe_errors import problems_in_words
 from spikegraph.trainer.sections import (
@@ -40,6 +41,13 @@ class Recipe(Section):
     def chip(self) -> Chip | None:
         """The chip that training computes for; None for floats."""
         return self.quantization.profile()
+
+    @property
+    def input_coding(self) -> InputCoding:
+        """How data become spikes when the network is used: training draws other random numbers in every epoch."""
+        coding = self.coding
+        max_value = coding.max_value if coding.kind in ("direct", "events") else 1
+        return InputCoding(kind=coding.kind, seed=self.training.seed, max_value=max_value, step_us=coding.step_us)
 
     @model_validator(mode="after")
     def _membrane_needs_no_reset(self) -> Recipe:

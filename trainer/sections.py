@@ -42,11 +42,6 @@ class CodingSection(Section):
     def _events_are_binary(cls, raw: Any) -> Any:
         return {"max_value": 1} | raw if isinstance(raw, dict) and raw.get("kind") == "events" else raw
 
-    @property
-    def largest(self) -> int:
-        """The largest integer that an input spike carries."""
-        return self.max_value if self.kind in ("direct", "events") else 1
-
     @model_validator(mode="after")
     def _steps_of_events(self) -> Self:
         if self.step_us and self.kind != "events":

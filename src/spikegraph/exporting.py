@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -20,7 +19,7 @@ from spikegraph.export.quantize import QuantizationReport, quantize
 from spikegraph.export.rounding import FEW_BITS, weight_bits_of
 
 if TYPE_CHECKING:
-    from torch import nn
+    from spikegraph.trainer.own import Maker
 
 FLOATS = "none"  # the chip of networks that compute in floats, as recipes call it
 
@@ -57,7 +56,7 @@ def export(
     chip: str | None = None,
     weight_bits: int | None = None,
     fit_clip: bool | None = None,
-    module: Callable[[], nn.Module] | None = None,
+    module: Maker | None = None,
 ) -> Exported:
     """Write the network of a training run as a graph to `out`, quantized.
 
@@ -80,7 +79,7 @@ def export(
     """
     from spikegraph.trainer.checkpoint import read_progress
     from spikegraph.trainer.folder import load_run
-    from spikegraph.trainer.loop import CHECKPOINT, input_coding
+    from spikegraph.trainer.loop import CHECKPOINT
     from spikegraph.trainer.method import lower_network, readout_of
     from spikegraph.trainer.stopping import is_over
 
@@ -116,7 +115,7 @@ def export(
     floats = lower_network(
         network,
         n_steps=recipe.coding.n_steps,
-        coding=input_coding(recipe),
+        coding=recipe.input_coding,
         readout=readout_of(recipe),
         provenance=provenance,
     )

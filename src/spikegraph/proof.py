@@ -5,7 +5,7 @@ Only here the trained network's own forward pass becomes a place, beside those o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -30,8 +30,6 @@ from spikegraph.targets.verify import verify as verify_places
 from spikegraph.trainer.data import Split, load_split
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from spikegraph.export.connectivity import Array
     from spikegraph.export.recordings import Recordings
     from spikegraph.trainer.method import Network
@@ -91,7 +89,7 @@ def verify(
     samples: int | None = None,
     data_dir: str | Path | None = None,
     run: str | Path | None = None,
-    module: Callable[[], nn.Module] | None = None,
+    module: Maker | None = None,
     distances: bool = True,
     progress: Progress = silent,
 ) -> Proof:
@@ -256,7 +254,6 @@ class _Trained:
 
     def likeness(self, graph: Graph, batch: _Batch, to: str, baseline: Place, *, distances: bool) -> Likeness:
         """Compare its forward pass in floats, spikes and answers."""
-        from spikegraph.trainer.loop import input_coding
         from spikegraph.trainer.method import build_objective, execute_spikes
 
         if batch.x is None or batch.label is None or batch.index is None:
@@ -268,7 +265,7 @@ class _Trained:
         if graph.readout is None:
             return found
         objective = build_objective(self._recipe, self._network.eval())
-        decision = objective.decide(objective.encode(batch.x, batch.index, input_coding(self._recipe)))
+        decision = objective.decide(objective.encode(batch.x, batch.index, self._recipe.input_coding))
         run = simulate(graph, [(batch.x, batch.label, batch.index)])
         n_right = int(decision.correct(batch.label).sum())
         return replace(found, n_right=n_right, n_right_to=int((run.decided & (run.predicted == run.label)).sum()))

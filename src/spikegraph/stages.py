@@ -5,7 +5,7 @@ Each call reads what the stage before it wrote. The command line is a thin layer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,9 +46,8 @@ from spikegraph.targets.encoded import MOST_VALUES, WRITERS
 from spikegraph.trainer.data import DataSet, Split, load_data, load_split, parse_noise
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from spikegraph.export.connectivity import Array
+    from spikegraph.trainer.own import Maker
 
 # From elsewhere, for those who take the stages from here.
 __all__ = ["convert", "diff", "export", "inspect", "load_integer", "verify"]
@@ -59,7 +58,7 @@ def train(
     out: str | Path,
     *,
     data: str | Path | DataSet | None = None,
-    module: Callable[[], nn.Module] | None = None,
+    module: Maker | None = None,
     seed: int | None = None,
     epochs: int | None = None,
     chip: str | None = None,

@@ -12,7 +12,7 @@ from spikegraph.trainer.loop import CHECKPOINT, LOG, SUMMARY
 
 
 def test_killed_at_random_moments(tmp_path: Path) -> None:
-    command = [sys.executable, Path(__file__).with_name("killed.py"), tmp_path, "1"]
+    command = [sys.executable, Path(__file__).parents[1] / "killed.py", tmp_path, "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 3

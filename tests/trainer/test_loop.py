@@ -18,7 +18,7 @@ from spikegraph.trainer import method
 from spikegraph.trainer.data import DataSet, Split, load_data
 from spikegraph.trainer.folder import RECIPE, load_run, train_recipe
 from spikegraph.trainer.log import CsvLog
-from spikegraph.trainer.loop import CHECKPOINT, LOG, SUMMARY, TrainingRun, input_coding, readout_of
+from spikegraph.trainer.loop import CHECKPOINT, LOG, SUMMARY, TrainingRun, readout_of
 from spikegraph.trainer.losses import additions
 from spikegraph.trainer.lower import lower
 from spikegraph.trainer.objective import Objective
@@ -567,7 +567,7 @@ def test_additions_are_those_that_the_simulator_counts(tiny, make_recipe, networ
     recipe = make_recipe(network=network, coding=coding, quantization={"chip": "generic"})
     run = TrainingRun(recipe, tiny)
     graph, _ = quantize(
-        lower(run.network, n_steps=5, coding=input_coding(recipe), readout=readout_of(recipe)), recipe.chip
+        lower(run.network, n_steps=5, coding=recipe.input_coding, readout=readout_of(recipe)), recipe.chip
     )
     x, index = tiny.test.x, np.arange(30)
     encoded = run.objective.encode(x, index, run.coding)

@@ -11,7 +11,6 @@ import torch
 from spikegraph.export.chips import load_chip
 from spikegraph.export.quantize import quantize
 from spikegraph.export.recordings import Recordings
-from spikegraph.trainer.loop import input_coding
 from spikegraph.trainer.method import build_network, build_objective, lower_network, readout_of
 from spikegraph.trainer.recipe import load_recipe, recipe_names
 
@@ -41,7 +40,7 @@ def test_a_few_batches(name):
     objective = build_objective(recipe, network).train()
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], recipe.training.learning_rate)
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    x, label, coding = samples(recipe, 2), torch.tensor([3, 7]), input_coding(recipe)
+    x, label, coding = samples(recipe, 2), torch.tensor([3, 7]), recipe.input_coding
     for arithmetic in (None, chip):
         network.compute_in(arithmetic)
         for batch in range(2):

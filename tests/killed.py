@@ -17,10 +17,9 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
+from tiny_images import tiny_images
 
-from spikegraph.trainer.data import DataSet, Split
 from spikegraph.trainer.folder import train_recipe
 from spikegraph.trainer.recipe import Recipe
 
@@ -36,17 +35,8 @@ RECIPE = Recipe.model_validate(
 )
 
 
-def data() -> DataSet:
-    rng = np.random.default_rng(0)
-    splits = {
-        part: Split(name=part, x=rng.random((n, 1, 4, 4), np.float32), label=rng.integers(0, 3, n))
-        for part, n in (("train", 60), ("test", 20))
-    }
-    return DataSet(name="tiny", n_classes=3, **splits)
-
-
 def train(folder: Path) -> None:
-    train_recipe(RECIPE, data(), folder, resume=True, device="cpu", progress=lambda *_: None)
+    train_recipe(RECIPE, tiny_images(20), folder, resume=True, device="cpu", progress=lambda *_: None)
 
 
 def main(folder: Path, seed: int) -> int:
